@@ -1,0 +1,294 @@
+//! The command line: argv in, [`Action`] out. Nothing is looked up here and nothing printed.
+#![forbid(unsafe_code)]
+
+mod error;
+mod run;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+use crate::invocation::Invocation;
+
+pub use error::UsageError;
+pub use run::RunOptions;
+
+/// Words that are verbs in first position; those of parts that do not exist yet are reserved.
+pub const VERBS: &[&str] = &[
+    "run",
+    "explain",
+    "check",
+    "profiles",
+    "doctor",
+    "ps",
+    "exec",
+    "stats",
+    "pause",
+    "resume",
+    "stop",
+    "wait",
+    "limit",
+    "diff",
+    "apply",
+    "discard",
+    "layers",
+    "gc",
+    "logs",
+    "image",
+    "pod",
+    "oci",
+    "desktop",
+    "learn",
+    "why",
+    "completions",
+    "version",
+    "help",
+];
+
+/// How messages look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Say what is chosen.
+    pub verbose: bool,
+    /// No warnings.
+    pub quiet: bool,
+    /// When to use colour.
+    pub color: When,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The shape of a verb's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Run a command.
+    Run(Invocation, Output),
+    /// Print the plan of such a run.
+    Explain(Invocation, Format, Output),
+    /// Check profile files.
+    Check {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// A warning is a negative answer.
+        deny_warnings: bool,
+        /// How messages look.
+        output: Output,
+    },
+    /// List profiles.
+    Profiles(Format, Output),
+    /// Print a text on stdout: help, version.
+    Print(String),
+}
+
+const AFTER_HELP: &str = "\
+Verbs, only as the very first word:
+  run       run COMMAND, whatever it is called
+  explain   print what a run would do, and who asked for it
+  check     check profile files
+  profiles  list the profiles there are
+  version   print the version
+  help      print this text
+
+Exit status: the command's own; 128+N when signal N killed it; 124 when its time was up; 125 when sbx refused
+and nothing ran; 126 when COMMAND is not executable; 127 when it is not found.
+
+Examples:
+  sbx make                                 build in this directory, without network and without your home
+  sbx --profile build --rw ~/.cache/ccache make -j4
+  sbx --net host --hide .env npm install
+  sbx explain --profile shell              what would the shell profile give?
+
+sbx(1) has the options in full, sbx-profile(5) the profiles.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sbx",
+    about = "Runs a program you do not trust in a sandbox, without root",
+    override_usage = "sbx [OPTIONS] [--] COMMAND [ARG]...\n       sbx VERB ...",
+    after_help = AFTER_HELP,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+struct RunCommand {
+    #[command(flatten)]
+    options: RunOptions,
+    /// Print the version
+    #[arg(short = 'V', long, help_heading = "Messages")]
+    version: bool,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = false, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sbx explain",
+    about = "Prints what a run would do, and which file or option asked for it; runs nothing",
+    override_usage = "sbx explain [OPTIONS] [--] [COMMAND [ARG]...]",
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+struct ExplainCommand {
+    #[command(flatten)]
+    options: RunOptions,
+    /// For people or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Messages")]
+    format: Format,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sbx check",
+    about = "Checks profile files; exit status 0 when all are fine, 1 when one is not",
+    disable_version_flag = true
+)]
+struct CheckCommand {
+    /// Take a warning for a mistake
+    #[arg(long)]
+    deny_warnings: bool,
+    #[command(flatten)]
+    messages: run::Messages,
+    /// Profile files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sbx profiles",
+    about = "Lists the profiles that --profile finds by name",
+    disable_version_flag = true
+)]
+struct ProfilesCommand {
+    /// For people or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    messages: run::Messages,
+}
+
+/// The `clap` commands, for tests that compare documentation with them.
+pub fn commands() -> Vec<clap::Command> {
+    vec![
+        RunCommand::command(),
+        ExplainCommand::command(),
+        CheckCommand::command(),
+        ProfilesCommand::command(),
+    ]
+}
+
+/// Reads the arguments, without the program's own name.
+///
+/// # Errors
+/// [`UsageError`].
+pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
+    let verb = arguments.first().and_then(|word| word.to_str()).filter(|word| VERBS.contains(word));
+    let rest = if verb.is_some() { &arguments[1..] } else { arguments };
+    match verb {
+        None if arguments.is_empty() => Err(UsageError::Bare(usage())),
+        None => run(arguments),
+        Some("run") => run(rest),
+        Some("explain") => explain(rest),
+        Some("check") => check(rest),
+        Some("profiles") => profiles(rest),
+        Some("version") => Ok(Action::Print(version())),
+        Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
+        Some(verb) => Err(UsageError::ReservedVerb(verb.to_owned())),
+    }
+}
+
+fn version() -> String {
+    format!("sbx {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn usage() -> String {
+    format!("{}\n", RunCommand::command().render_usage())
+}
+
+/// The parsed arguments, or the text that was asked for instead.
+fn matches(
+    command: clap::Command,
+    arguments: &[OsString],
+) -> Result<Result<clap::ArgMatches, Action>, UsageError> {
+    let name = OsStr::new("sbx").to_owned();
+    let matches = command.try_get_matches_from(std::iter::once(name).chain(arguments.iter().cloned()));
+    match matches {
+        Ok(matches) => Ok(Ok(matches)),
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            Ok(Err(Action::Print(error.render().to_string())))
+        }
+        Err(error) => Err(UsageError::of_clap(&error)),
+    }
+}
+
+fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
+    let matches = match matches(RunCommand::command(), arguments)? {
+        Ok(matches) => matches,
+        Err(print) => return Ok(print),
+    };
+    let parsed = RunCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    if parsed.version {
+        return Ok(Action::Print(version()));
+    }
+    if parsed.command.is_empty() {
+        return Err(UsageError::NoCommand);
+    }
+    let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
+    Ok(Action::Run(invocation, output))
+}
+
+fn explain(arguments: &[OsString]) -> Result<Action, UsageError> {
+    let matches = match matches(ExplainCommand::command(), arguments)? {
+        Ok(matches) => matches,
+        Err(print) => return Ok(print),
+    };
+    let parsed = ExplainCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
+    Ok(Action::Explain(invocation, parsed.format, output))
+}
+
+fn check(arguments: &[OsString]) -> Result<Action, UsageError> {
+    let matches = match matches(CheckCommand::command(), arguments)? {
+        Ok(matches) => matches,
+        Err(print) => return Ok(print),
+    };
+    let parsed = CheckCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    Ok(Action::Check {
+        files: parsed.files,
+        deny_warnings: parsed.deny_warnings,
+        output: parsed.messages.output(),
+    })
+}
+
+fn profiles(arguments: &[OsString]) -> Result<Action, UsageError> {
+    let matches = match matches(ProfilesCommand::command(), arguments)? {
+        Ok(matches) => matches,
+        Err(print) => return Ok(print),
+    };
+    let parsed = ProfilesCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    Ok(Action::Profiles(parsed.format, parsed.messages.output()))
+}

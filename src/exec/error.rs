@@ -1,0 +1,269 @@
+//! Why a plan could not be carried out.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::wait::WaitStatus;
+
+use super::cause::{self, Cause};
+use super::step::{Failure, Step};
+use crate::diag::{Diagnose, quote};
+use crate::host;
+use crate::plan::{BindSource, Mount, MountOp, Plan};
+
+/// Why the command did not run, or did not run to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExecError {
+    /// Something outside the sandbox failed before it was made.
+    Outside {
+        /// What: `make a pipe`.
+        what: &'static str,
+        /// Why.
+        errno: Errno,
+    },
+    /// The process that would start it has more than one thread.
+    Threads,
+    /// There is no `/proc`.
+    NoProc(Errno),
+    /// A string that the kernel can't take.
+    Nul(OsString),
+    /// A source is missing or can't be opened.
+    Source {
+        /// Its mount.
+        mount: usize,
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// A source lies behind a link in a directory that this plan lets the sandbox write.
+    PlantedSource {
+        /// Its mount.
+        mount: usize,
+        /// The directory of the link.
+        directory: PathBuf,
+        /// The mount that makes it writable.
+        writable: usize,
+    },
+    /// A writable source holds what decides about the next sandbox.
+    Guarded {
+        /// Its mount.
+        mount: usize,
+        /// Its path.
+        source: PathBuf,
+        /// What it holds, or lies in.
+        guarded: PathBuf,
+    },
+    /// A descriptor that can't be handed over.
+    Descriptor {
+        /// Which.
+        fd: i32,
+        /// Why not.
+        why: String,
+    },
+    /// The namespaces could not be made.
+    Clone {
+        /// Why, as far as the machine tells.
+        cause: Cause,
+        /// The kernel's word.
+        errno: Errno,
+    },
+    /// A step inside failed.
+    Step {
+        /// Which, and why.
+        failure: Failure,
+        /// What it was about, in words.
+        object: String,
+        /// Why, as far as the machine tells.
+        cause: Option<Cause>,
+    },
+    /// The program does not exist, inside at least.
+    NotFound {
+        /// As typed.
+        command: OsString,
+        /// Where it is outside.
+        outside: Option<PathBuf>,
+    },
+    /// The program can't be executed.
+    NotExecutable {
+        /// Where it is inside.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// PID 1 was killed before it could say how the payload ended.
+    InitKilled(Option<WaitStatus>),
+}
+
+impl ExecError {
+    /// The exit status that sbx reports it by.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ExecError::NotFound { .. } => 127,
+            ExecError::NotExecutable { .. } => 126,
+            ExecError::InitKilled(_) => 137,
+            _ => 125,
+        }
+    }
+
+    /// The message for a step that failed inside.
+    pub(super) fn of_failure(plan: &Plan, candidates: usize, failure: Failure) -> Self {
+        let item = failure.item as usize;
+        let object = match failure.step {
+            Step::Exec | Step::Interpreter => return program_error(plan, candidates, failure),
+            Step::Directory => quote(&plan.directory.value.0),
+            Step::Descriptors => plan.keep_fds.get(item).map_or_else(String::new, ToString::to_string),
+            Step::Hostname => quote(&plan.hostname.value),
+            Step::Source => plan.mounts.get(item).map_or_else(String::new, source_in_words),
+            Step::Restrict
+            | Step::Filesystem
+            | Step::Target
+            | Step::PlantedLink
+            | Step::HostMountPoint
+            | Step::Attach
+            | Step::Create => plan.mounts.get(item).map_or_else(String::new, |mount| quote(&mount.dest)),
+            _ => String::new(),
+        };
+        let cause = cause::of_step(plan, failure);
+        ExecError::Step { failure, object, cause }
+    }
+}
+
+fn source_in_words(mount: &Mount) -> String {
+    match &mount.op {
+        MountOp::Bind { source: BindSource::Path(path), .. } | MountOp::Device { source: path, .. } => {
+            quote(path)
+        }
+        MountOp::Bind { source: BindSource::Fd(fd), .. } => format!("what descriptor {fd} refers to"),
+        _ => quote(&mount.dest),
+    }
+}
+
+fn program_error(plan: &Plan, candidates: usize, failure: Failure) -> ExecError {
+    let command = plan.command.first().cloned().unwrap_or_default();
+    let path = plan.candidates.get(failure.item as usize).cloned().unwrap_or_default();
+    let not_executable = |why: String| ExecError::NotExecutable { path: path.clone(), why };
+    match (failure.step, failure.errno) {
+        (Step::Interpreter, _) => not_executable(match interpreter(&path) {
+            Some(interpreter) => format!("its interpreter {} is not visible inside", quote(interpreter)),
+            None => "the loader or interpreter that it names is not visible inside".to_owned(),
+        }),
+        (_, Errno::ENOENT | Errno::ENOTDIR) => {
+            let outside =
+                plan.candidates.iter().take(candidates).find(|path| host::is_executable(path)).cloned();
+            ExecError::NotFound { command, outside }
+        }
+        (_, Errno::ENOEXEC) => not_executable(match host::elf_machine(&path) {
+            Some(machine) => format!("it is a program for {machine}"),
+            None => "it is neither a program nor a script with a `#!` line".to_owned(),
+        }),
+        (_, errno) => not_executable(errno.desc().to_lowercase()),
+    }
+}
+
+/// The interpreter of a script, read where the path is the same outside as inside.
+fn interpreter(path: &std::path::Path) -> Option<String> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    std::fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let name = line.trim_ascii().split(|byte| *byte == b' ').next()?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecError::Outside { what, errno } => write!(f, "cannot {what}: {}", lower(*errno)),
+            ExecError::Threads => f.write_str("cannot start a sandbox from a process with several threads"),
+            ExecError::NoProc(errno) => write!(f, "cannot read `/proc`: {}", lower(*errno)),
+            ExecError::Nul(text) => write!(f, "cannot pass on {}: it holds a NUL byte", quote(text)),
+            ExecError::Source { path, errno, .. } => {
+                write!(f, "cannot bind {}: {}", quote(path), lower(*errno))
+            }
+            ExecError::PlantedSource { directory, .. } => write!(
+                f,
+                "cannot bind through a symlink in {}: the sandbox can write there and may have planted it",
+                quote(directory)
+            ),
+            ExecError::Guarded { source, guarded, .. } => write!(
+                f,
+                "cannot make {} writable: sbx reads {} to decide what the next sandbox may do",
+                quote(source),
+                quote(guarded)
+            ),
+            ExecError::Descriptor { fd, why } => {
+                write!(f, "cannot hand over descriptor {fd}: {}", sentence(why))
+            }
+            ExecError::Clone { cause, .. } => {
+                write!(f, "cannot make the sandbox's namespaces: {}", cause.what)
+            }
+            ExecError::Step { failure, object, cause } => {
+                write!(f, "cannot {}", failure.step.verb())?;
+                if !object.is_empty() {
+                    write!(f, " {object}")?;
+                }
+                match cause {
+                    Some(cause) => write!(f, ": {}", cause.what),
+                    None => write!(f, ": {}", lower(failure.errno)),
+                }
+            }
+            ExecError::NotFound { command, outside: None } => {
+                write!(f, "cannot find {}: no such command", quote(command))
+            }
+            ExecError::NotFound { command, outside: Some(path) } => {
+                write!(f, "cannot find {} inside: {} is not visible there", quote(command), quote(path))
+            }
+            ExecError::NotExecutable { path, why } => write!(f, "cannot run {}: {why}", quote(path)),
+            ExecError::InitKilled(_) => f.write_str(
+                "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
+            ),
+        }
+    }
+}
+
+/// The kernel's words for an errno, as they stand in the middle of a sentence.
+fn lower(errno: Errno) -> String {
+    sentence(errno.desc())
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}
+
+impl Diagnose for ExecError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            ExecError::NoProc(_) => Some("mount procfs on /proc".to_owned()),
+            ExecError::Source { errno: Errno::ENOENT, .. } => {
+                Some("create it, or mark it `optional = true` in the profile".to_owned())
+            }
+            ExecError::PlantedSource { .. } => {
+                Some("look at the link; if it is yours, name what it points to instead".to_owned())
+            }
+            ExecError::Guarded { .. } => {
+                Some("name the directories below it that the program needs".to_owned())
+            }
+            ExecError::Descriptor { fd: 0..=2, .. } => {
+                Some("redirect it to a file, or to /dev/null".to_owned())
+            }
+            ExecError::Clone { cause, .. } => cause.hint.clone(),
+            ExecError::Step { cause: Some(cause), .. } => cause.hint.clone(),
+            ExecError::NotFound { outside: Some(path), .. } => {
+                let directory = path.parent().unwrap_or(path);
+                Some(format!("add --ro {}", quote(directory).trim_matches('`')))
+            }
+            ExecError::NotExecutable { path, why } if why == "permission denied" => {
+                Some(format!("make it executable: chmod +x {}", quote(path).trim_matches('`')))
+            }
+            _ => None,
+        }
+    }
+}

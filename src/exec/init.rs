@@ -1,0 +1,251 @@
+//! The inside: PID 1 takes the steps of confinement in order, forks the payload, and reaps. From `clone3` on nothing here
+//! allocates or formats; what fails is one report on a pipe.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, fchdir, pivot_root, setpgid, setsid};
+
+use super::mounts::{self, Builder};
+use super::prepare::Prepared;
+use super::step::{At, Failure, Report, Result, Step};
+use crate::plan::Plan;
+use crate::sys::process::{self, Forked};
+use crate::sys::{caps, network};
+
+/// `CLONE_NEWTIME` (Linux 5.6); not in nix.
+const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+
+/// What PID 1 has from the outside.
+pub(super) struct Inside<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) prepared: &'a mut Prepared,
+    /// Clones of the host's root: room for all that the plan asks for.
+    pub(super) whole: Vec<(u32, OwnedFd)>,
+    /// Where reports go.
+    pub(super) report: OwnedFd,
+    /// Hangs up when sbx is gone.
+    pub(super) lifeline: OwnedFd,
+}
+
+/// Never returns: not into the caller's code, of which this is a copy, even if a bug panics.
+struct NeverReturn;
+
+impl Drop for NeverReturn {
+    fn drop(&mut self) {
+        process::exit_now(125);
+    }
+}
+
+/// PID 1, from `clone3` to its end.
+pub(super) fn run(mut inside: Inside<'_>) -> ! {
+    let _guard = NeverReturn;
+    match confine(&mut inside) {
+        Ok(payload) => reap(payload, inside.report.as_fd()),
+        Err(failure) => fail(inside.report.as_fd(), failure, 125),
+    }
+}
+
+/// Reports the failure and ends.
+fn fail(report: BorrowedFd<'_>, failure: Failure, code: i32) -> ! {
+    send(report, Report::Failed(failure));
+    process::exit_now(code)
+}
+
+fn send(report: BorrowedFd<'_>, what: Report) {
+    // When the pipe is gone so is sbx, and PID 1 with it.
+    while nix::unistd::write(report, &what.encode()) == Err(Errno::EINTR) {}
+}
+
+/// Every step up to the payload's process, in the order of [`Step::ORDER`].
+fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
+    let plan = inside.plan;
+    tie_to_parent(&inside.lifeline)?;
+    process::reset_signals().at(Step::Signals)?;
+    map_ids(inside.prepared)?;
+    let caller_umask = umask(Mode::empty());
+    if inside.prepared.loopback {
+        network::loopback_up().at(Step::Loopback)?;
+    }
+    if let Some(name) = &inside.prepared.hostname {
+        nix::unistd::sethostname(name).at(Step::Hostname)?;
+    }
+    let proc = mounts::new_proc().at(Step::Proc)?;
+    if let Some(ceiling) = inside.prepared.ceiling {
+        let file =
+            openat(&proc, ceiling, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).at(Step::Ceilings)?;
+        mounts::write_all(&file, b"0").at(Step::Ceilings)?;
+    }
+    let root = build_root(inside, proc)?;
+    enter_root(&root)?;
+    drop(root);
+    if let Some(offsets) = &inside.prepared.time_offsets {
+        shift_clocks(offsets).at(Step::Time)?;
+    }
+    hide(plan).at(Step::HideInit)?;
+    drop_privileges(plan)?;
+    umask(caller_umask);
+    match process::fork().at(Step::Fork)? {
+        Forked::Parent(pid, _) => Ok(pid),
+        Forked::Child => match payload(inside) {
+            Ok(never) => match never {},
+            Err(failure) => fail(inside.report.as_fd(), failure, exit_code(failure)),
+        },
+    }
+}
+
+/// Asks to be killed when sbx dies, and makes sure that it has not died before that: the check comes after the request, so
+/// that no moment is left between them.
+fn tie_to_parent(lifeline: &OwnedFd) -> Result<()> {
+    prctl::set_pdeathsig(Some(Signal::SIGKILL)).at(Step::Lifeline)?;
+    let mut hung_up = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut hung_up, PollTimeout::ZERO).at(Step::Lifeline)? {
+        0 => Ok(()),
+        _ => Err(Failure { step: Step::Lifeline, item: 0, errno: Errno::EPIPE }),
+    }
+}
+
+/// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).
+fn map_ids(prepared: &Prepared) -> Result<()> {
+    let maps = [
+        (c"/proc/self/setgroups", "deny"),
+        (c"/proc/self/uid_map", prepared.uid_map.as_str()),
+        (c"/proc/self/gid_map", prepared.gid_map.as_str()),
+    ];
+    for (item, (path, text)) in (0..).zip(maps) {
+        let file = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let file = file.at_item(Step::IdMap, item)?;
+        nix::unistd::write(&file, text.as_bytes()).at_item(Step::IdMap, item)?;
+    }
+    Ok(())
+}
+
+/// The root tmpfs and everything in it.
+fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<OwnedFd> {
+    let mut own = std::mem::take(&mut inside.prepared.own_devices);
+    let prepared = &*inside.prepared;
+    mounts::clone_root(prepared, &mut inside.whole)?;
+    let sizes = (prepared.root_size.as_c_str(), prepared.root_inodes.as_c_str());
+    let mut builder = Builder::new(sizes, &mut own, proc, inside.plan.mount_points_on_host)?;
+    for item in &prepared.items {
+        let whole = inside.whole.iter().find(|(index, _)| *index == item.index).map(|(_, tree)| tree);
+        builder.perform(item, whole)?;
+    }
+    let root = builder.finish(inside.plan.root.read_only)?;
+    // The vector is given up rather than freed: its memory belongs to an allocator that this process leaves alone.
+    std::mem::forget(own);
+    Ok(root)
+}
+
+/// One pivot_root with the old root stacked below the new one, and the old one detached: at no moment does it have a name.
+fn enter_root(root: &OwnedFd) -> Result<()> {
+    fchdir(root).at(Step::Pivot)?;
+    pivot_root(c".", c".").at(Step::Pivot)?;
+    nix::mount::umount2(c".", nix::mount::MntFlags::MNT_DETACH).at(Step::Pivot)?;
+    chdir(c"/").at(Step::Pivot)
+}
+
+/// A time namespace for all later children. Its offsets can only be written before the first of them.
+fn shift_clocks(offsets: &str) -> nix::Result<()> {
+    unshare(CLONE_NEWTIME)?;
+    let file =
+        nix::fcntl::open(c"/proc/self/timens_offsets", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    mounts::write_all(&file, offsets.as_bytes())
+}
+
+/// PID 1 becomes unreadable for the payload and leaves the caller's terminal session.
+fn hide(plan: &Plan) -> nix::Result<()> {
+    if plan.privileges.hide_init {
+        prctl::set_dumpable(false)?;
+        process::hide_arguments(c"sbx-init");
+    }
+    setsid().map(drop)
+}
+
+fn drop_privileges(plan: &Plan) -> Result<()> {
+    if plan.privileges.drop_capabilities {
+        caps::clear_bounding_and_ambient().at(Step::Capabilities)?;
+        caps::lock_securebits().at(Step::Capabilities)?;
+        caps::clear_sets().at(Step::Capabilities)?;
+    }
+    if plan.privileges.no_new_privs {
+        prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
+    }
+    Ok(())
+}
+
+/// PID 2, up to its program.
+fn payload(inside: &Inside<'_>) -> Result<std::convert::Infallible> {
+    setpgid(Pid::from_raw(0), Pid::from_raw(0)).at(Step::Group)?;
+    let limits = &inside.plan.limits;
+    limit(Resource::RLIMIT_CORE, limits.core.value).at_item(Step::Limits, 0)?;
+    limit(Resource::RLIMIT_NPROC, limits.processes.value).at_item(Step::Limits, 1)?;
+    if let Some(files) = &limits.open_files {
+        limit(Resource::RLIMIT_NOFILE, files.value).at_item(Step::Limits, 2)?;
+    }
+    chdir(inside.prepared.directory.as_c_str()).at(Step::Directory)?;
+    for (item, fd) in (0..).zip(&inside.plan.keep_fds) {
+        process::keep_across_exec(*fd).at_item(Step::Descriptors, item)?;
+    }
+    execute(inside.prepared)
+}
+
+/// Sets a limit, soft and hard; one below the caller's own stays as low as it is.
+fn limit(resource: Resource, value: u64) -> nix::Result<()> {
+    let (_, hard) = getrlimit(resource)?;
+    let value = value.min(hard);
+    setrlimit(resource, value, value)
+}
+
+/// Tries each candidate, as execvp(3) does: a directory of `PATH` that lacks the program, or has one that can't be executed,
+/// is passed over.
+fn execute(prepared: &Prepared) -> Result<std::convert::Infallible> {
+    let mut worst = Failure { step: Step::Exec, item: 0, errno: Errno::ENOENT };
+    for (item, path) in (0..).zip(&prepared.candidates) {
+        let errno = process::execve(path, &prepared.arguments, &prepared.environment);
+        let failure = Failure { step: Step::Exec, item, errno };
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR if nix::sys::stat::stat(path.as_c_str()).is_ok() => {
+                return Err(Failure { step: Step::Interpreter, ..failure });
+            }
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => worst = failure,
+            _ => return Err(failure),
+        }
+    }
+    Err(worst)
+}
+
+/// The shell's codes for a program that can't be run.
+fn exit_code(failure: Failure) -> i32 {
+    match failure.step {
+        Step::Exec if failure.errno == Errno::ENOENT => 127,
+        Step::Interpreter => 127,
+        Step::Exec => 126,
+        _ => 125,
+    }
+}
+
+/// Reaps whatever ends until the payload does. When PID 1 ends the kernel kills all that is left in the namespace
+/// (pid_namespaces(7)).
+fn reap(payload: Pid, report: BorrowedFd<'_>) -> ! {
+    loop {
+        let ended = match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == payload => Report::Exited(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == payload => Report::Signaled(signal as i32),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(_) => process::exit_now(125),
+        };
+        send(report, ended);
+        process::exit_now(0);
+    }
+}

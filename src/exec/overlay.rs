@@ -1,0 +1,98 @@
+//! Overlays, inside. Layers are named to the kernel as `/proc/self/fd/N`, so that no character in a layer's path can
+//! be taken for a separator, and mount(2) takes them all in one string of at most 4,095 bytes on every kernel.
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::MsFlags;
+use nix::sys::stat::mkdirat;
+
+use super::prepare::Upper;
+use super::sources::Source;
+use super::walk;
+use crate::sys::mount::{self as sys_mount, MountAttr};
+
+/// Layers of one overlay: what fits into mount(2)'s string.
+const MAX_LAYERS: usize = 200;
+
+/// A C string of at most 4,095 bytes, put together in place.
+struct Options {
+    bytes: [u8; 4096],
+    length: usize,
+}
+
+impl Options {
+    fn new() -> Self {
+        Self { bytes: [0; 4096], length: 0 }
+    }
+
+    fn text(&mut self, text: &[u8]) -> nix::Result<&mut Self> {
+        let end = self.length + text.len();
+        if end >= self.bytes.len() {
+            return Err(Errno::E2BIG);
+        }
+        self.bytes[self.length..end].copy_from_slice(text);
+        self.length = end;
+        Ok(self)
+    }
+
+    /// The path of a descriptor of this process.
+    fn descriptor(&mut self, fd: &OwnedFd) -> nix::Result<&mut Self> {
+        let mut digits = [0_u8; 10];
+        let mut start = digits.len();
+        let mut rest = fd.as_raw_fd();
+        while rest > 0 || start == digits.len() {
+            start -= 1;
+            digits[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.text(b"/proc/self/fd/")?.text(&digits[start..])
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
+}
+
+/// Mounts an overlay over `target`.
+pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::Result<()> {
+    let mut layers = [const { None }; MAX_LAYERS];
+    let mut options = Options::new();
+    options.text(b"userxattr,lowerdir=")?;
+    for (index, source) in lower.iter().enumerate() {
+        let slot: &mut Option<OwnedFd> = layers.get_mut(index).ok_or(Errno::E2BIG)?;
+        let layer = slot.insert(walk::open_source(&source.path)?);
+        options.text(if index == 0 { b"" } else { b":" })?.descriptor(layer)?;
+    }
+    let writable = match upper {
+        Upper::None => None,
+        Upper::Directory { upper, work } => Some((walk::open_source(upper)?, walk::open_source(work)?)),
+        Upper::Tmpfs { size, inodes } => Some(tmpfs_layer(size, inodes, target)?),
+    };
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    match &writable {
+        Some((upper, work)) => {
+            options.text(b",upperdir=")?.descriptor(upper)?.text(b",workdir=")?.descriptor(work)?;
+        }
+        None => flags |= MsFlags::MS_RDONLY,
+    }
+    let mut path = Options::new();
+    path.descriptor(target)?;
+    nix::mount::mount(Some(c"overlay"), path.as_c_str(), Some(c"overlay"), flags, Some(options.as_c_str()))
+}
+
+/// An upper and a work dir on a tmpfs of their own. It is attached at the target, where the overlay then covers it: before
+/// Linux 7.2 no layer may lie on a detached mount.
+fn tmpfs_layer(size: &CStr, inodes: &CStr, target: &OwnedFd) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let parameters = [(c"size", Some(size)), (c"nr_inodes", Some(inodes)), (c"mode", Some(c"0700"))];
+    let tmpfs = sys_mount::new_filesystem(c"tmpfs", &parameters, MountAttr::NOSUID.and(MountAttr::NODEV))?;
+    sys_mount::attach(&tmpfs, target, c"")?;
+    for name in [c"upper", c"work"] {
+        mkdirat(&tmpfs, name, walk::mode(0o755))?;
+    }
+    let open = |name| walk::open_without_links(tmpfs.as_fd(), name, OFlag::O_DIRECTORY);
+    Ok((open(c"upper")?, open(c"work")?))
+}

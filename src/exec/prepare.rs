@@ -1,0 +1,232 @@
+//! A plan in the form that the inside can use without allocating: C strings, numbers, buffers of the right size.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::ExecError;
+use super::sources::{Resolver, Source};
+use crate::plan::{Access, Content, MountOp, OverlayUpper, Plan};
+use crate::profile::{Nested, NetworkMode};
+use crate::sys::mount::MountAttr;
+use crate::sys::process::{self, StringVector};
+
+/// A mount of the plan, ready.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// Its place in the plan.
+    pub(super) index: u32,
+    /// The destination below the root, without the leading slash; empty for the root itself.
+    pub(super) path: CString,
+    /// The directory of the destination.
+    pub(super) parent: CString,
+    /// Its name there.
+    pub(super) name: CString,
+    pub(super) op: Op,
+}
+
+/// [`MountOp`], ready.
+#[derive(Debug)]
+pub(super) enum Op {
+    Bind { source: Source, attr: MountAttr },
+    Device { path: CString, number: u64 },
+    Tmpfs { size: CString, inodes: CString, mode: CString, attr: MountAttr },
+    Proc,
+    Devpts,
+    Mqueue,
+    Overlay { lower: Vec<Source>, upper: Upper },
+    Dir { mode: u32 },
+    File { content: Content, mode: u32 },
+    Data { content: Content, mode: u32, attr: MountAttr },
+    Symlink { target: CString },
+    Chmod { mode: u32 },
+    Mask,
+    ReadOnly,
+}
+
+/// [`OverlayUpper`], ready.
+#[derive(Debug)]
+pub(super) enum Upper {
+    None,
+    Tmpfs { size: CString, inodes: CString },
+    Directory { upper: CString, work: CString },
+}
+
+/// Everything that the inside needs.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) items: Vec<Item>,
+    pub(super) root_size: CString,
+    pub(super) root_inodes: CString,
+    pub(super) uid_map: String,
+    pub(super) gid_map: String,
+    pub(super) hostname: Option<String>,
+    pub(super) loopback: bool,
+    /// The file of `/proc/sys/user` that 0 is written to.
+    pub(super) ceiling: Option<&'static CStr>,
+    pub(super) time_offsets: Option<String>,
+    pub(super) candidates: Vec<CString>,
+    pub(super) arguments: StringVector,
+    pub(super) environment: StringVector,
+    pub(super) directory: CString,
+    /// Devices of the tmpfs that the set-up itself makes: room for all of them.
+    pub(super) own_devices: Vec<u64>,
+}
+
+/// Makes everything ready, and finds every source.
+pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
+    check_descriptors(plan)?;
+    let mut resolver = Resolver::new(plan)?;
+    let mut items = Vec::with_capacity(plan.mounts.len());
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let Some(op) = op(&mut resolver, index, &mount.op)? else { continue };
+        items.push(item(index, &mount.dest, op)?);
+    }
+    resolver.check_links()?;
+    let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Overlay { .. })).count();
+    let identity = &plan.identity;
+    let environment = plan.environment.iter().map(|variable| {
+        let mut text = variable.name.clone();
+        text.push("=");
+        text.push(&variable.value);
+        c_string(&text)
+    });
+    Ok(Prepared {
+        items,
+        root_size: number(plan.root.size),
+        root_inodes: number(plan.root.inodes),
+        uid_map: format!("{} {} 1", identity.uid, identity.outside_uid),
+        gid_map: format!("{} {} 1", identity.gid, identity.outside_gid),
+        hostname: plan.namespaces.uts.then(|| plan.hostname.value.clone()),
+        loopback: plan.namespaces.network.value != NetworkMode::Host,
+        ceiling: match plan.namespaces.nested.value {
+            Nested::None => Some(c"sys/user/max_user_namespaces"),
+            Nested::Browser => Some(c"sys/user/max_mnt_namespaces"),
+            Nested::Full => None,
+        },
+        time_offsets: plan.namespaces.time.as_ref().map(|offsets| time_offsets(&offsets.value)),
+        candidates: plan
+            .candidates
+            .iter()
+            .map(|path| c_string(path.as_os_str()))
+            .collect::<Result<_, _>>()?,
+        arguments: StringVector::new(
+            plan.command.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
+        ),
+        environment: StringVector::new(environment.collect::<Result<_, _>>()?),
+        directory: c_string(plan.directory.value.0.as_os_str())?,
+        own_devices: Vec::with_capacity(tmpfs + 1),
+    })
+}
+
+/// Standard descriptors that would lead out, and descriptors to keep that aren't there.
+fn check_descriptors(plan: &Plan) -> Result<(), ExecError> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::sys::stat::{SFlag, fstat};
+    for fd in [0, 1, 2].into_iter().chain(plan.keep_fds.iter().copied()) {
+        let refuse = |why: &str| Err(ExecError::Descriptor { fd, why: why.to_owned() });
+        let open = process::inherited(fd)
+            .map_err(|errno| ExecError::Descriptor { fd, why: errno.desc().to_owned() })?;
+        let status =
+            fstat(open).map_err(|errno| ExecError::Descriptor { fd, why: errno.desc().to_owned() })?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
+            return refuse("it is a directory, through which everything beside it could be opened");
+        }
+        let flags = fcntl(open, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
+        if flags.is_ok_and(|flags| flags.contains(OFlag::O_PATH)) {
+            return refuse("it is an O_PATH descriptor, which can be reopened with more rights");
+        }
+    }
+    Ok(())
+}
+
+fn item(index: usize, dest: &Path, op: Op) -> Result<Item, ExecError> {
+    let relative = dest.strip_prefix("/").unwrap_or(dest);
+    let parent =
+        relative.parent().map(Path::as_os_str).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
+    Ok(Item {
+        index: u32::try_from(index)
+            .map_err(|_| ExecError::Outside { what: "number the mounts", errno: Errno::E2BIG })?,
+        path: c_string(relative.as_os_str())?,
+        parent: c_string(parent)?,
+        name: c_string(relative.file_name().unwrap_or_default())?,
+        op,
+    })
+}
+
+fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<Op>, ExecError> {
+    let ready = match op {
+        MountOp::Bind { source, access, devices, .. } => {
+            let Some(source) = resolver.resolve(index, source, *access)? else { return Ok(None) };
+            let nodev = if *devices { MountAttr::default() } else { MountAttr::NODEV };
+            Op::Bind { source, attr: read_only(*access).and(MountAttr::NOSUID).and(nodev) }
+        }
+        MountOp::Device { source, major, minor } => {
+            Op::Device { path: c_string(source.as_os_str())?, number: libc::makedev(*major, *minor) }
+        }
+        MountOp::Tmpfs { size, inodes, mode, access } => Op::Tmpfs {
+            size: number(*size),
+            inodes: number(*inodes),
+            mode: c_string(OsStr::new(&format!("{mode:o}")))?,
+            attr: read_only(*access).and(MountAttr::NOSUID).and(MountAttr::NODEV),
+        },
+        MountOp::Proc => Op::Proc,
+        MountOp::Devpts => Op::Devpts,
+        MountOp::Mqueue => Op::Mqueue,
+        MountOp::Overlay { lower, upper } => {
+            let sources = lower.iter().map(|source| {
+                let found = resolver.resolve(index, source, Access::ReadOnly)?;
+                found.ok_or(ExecError::Source { mount: index, path: "/".into(), errno: Errno::ENOENT })
+            });
+            let lower = sources.collect::<Result<Vec<_>, _>>()?;
+            let directories = resolver.resolve_upper(index, upper)?;
+            let upper = match (upper, directories) {
+                (OverlayUpper::Tmpfs { size, inodes }, _) => {
+                    Upper::Tmpfs { size: number(*size), inodes: number(*inodes) }
+                }
+                (OverlayUpper::Directory { .. }, Some((upper, work))) => Upper::Directory { upper, work },
+                _ => Upper::None,
+            };
+            Op::Overlay { lower, upper }
+        }
+        MountOp::Dir { mode } => Op::Dir { mode: *mode },
+        MountOp::File { content, mode } => Op::File { content: content.clone(), mode: *mode },
+        MountOp::Data { content, mode, access } => Op::Data {
+            content: content.clone(),
+            mode: *mode,
+            attr: read_only(*access).and(MountAttr::NOSUID).and(MountAttr::NODEV),
+        },
+        MountOp::Symlink { target } => Op::Symlink { target: c_string(target.as_os_str())? },
+        MountOp::Chmod { mode } => Op::Chmod { mode: *mode },
+        MountOp::Mask => Op::Mask,
+        MountOp::ReadOnly => Op::ReadOnly,
+    };
+    Ok(Some(ready))
+}
+
+fn read_only(access: Access) -> MountAttr {
+    match access {
+        Access::ReadOnly => MountAttr::RDONLY,
+        Access::Writable => MountAttr::default(),
+    }
+}
+
+fn c_string(text: &OsStr) -> Result<CString, ExecError> {
+    CString::new(text.as_bytes()).map_err(|_| ExecError::Nul(text.to_owned()))
+}
+
+fn number(value: u64) -> CString {
+    CString::new(value.to_string()).unwrap_or_default()
+}
+
+/// The lines of `/proc/self/timens_offsets`: clock, seconds, nanoseconds that are never negative.
+fn time_offsets(offsets: &crate::profile::TimeOffsets) -> String {
+    const SECOND: i64 = 1_000_000_000;
+    let line = |clock: &str, offset: i64| {
+        format!("{clock} {} {}\n", offset.div_euclid(SECOND), offset.rem_euclid(SECOND))
+    };
+    line("monotonic", offsets.monotonic) + &line("boottime", offsets.boottime)
+}

@@ -1,0 +1,199 @@
+//! Sources of the host's, resolved outside and before anything is made: each becomes a path without links, which the
+//! inside then opens with links forbidden, so that no path is resolved through a link twice. A link that a sandbox of
+//! this plan could have planted is refused by name (CVE-2024-42472, CVE-2026-34078).
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, SFlag, fstat};
+
+use super::ExecError;
+use super::walk::{self, PathBuffer, Stop};
+use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
+use crate::sys::process;
+
+/// A file's identity on this machine.
+pub(super) type FileId = (u64, u64);
+
+/// A source that exists.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// Its path, without links.
+    pub(super) path: CString,
+    /// Whether it is a directory.
+    pub(super) is_dir: bool,
+    /// What the inside must find there, when the plan named a descriptor.
+    pub(super) expect: Option<FileId>,
+}
+
+/// A link that was followed on the way to a source.
+struct Link {
+    mount: usize,
+    path: PathBuf,
+    /// Every directory above it, as files.
+    above: Vec<FileId>,
+}
+
+/// Resolves the sources of one plan.
+pub(super) struct Resolver<'a> {
+    plan: &'a Plan,
+    root: OwnedFd,
+    links: Vec<Link>,
+    /// Directories that this plan lets the sandbox write.
+    writable: Vec<(usize, FileId)>,
+}
+
+fn id(status: &FileStat) -> FileId {
+    (status.st_dev, status.st_ino)
+}
+
+fn is_dir(status: &FileStat) -> bool {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Result<Self, ExecError> {
+        let root = walk::open_source(c"/")
+            .map_err(|errno| ExecError::Outside { what: "open the root directory", errno })?;
+        Ok(Self { plan, root, links: Vec::new(), writable: Vec::new() })
+    }
+
+    fn missing(mount: usize, path: &Path, errno: Errno) -> ExecError {
+        ExecError::Source { mount, path: path.to_owned(), errno }
+    }
+
+    /// The source of a mount of the plan; nothing for an optional one that is missing.
+    pub(super) fn resolve(
+        &mut self,
+        mount: usize,
+        source: &BindSource,
+        access: Access,
+    ) -> Result<Option<Source>, ExecError> {
+        let (optional, create) = match &self.plan.mounts[mount].op {
+            MountOp::Bind { optional, create, .. } => (*optional, *create),
+            _ => (false, None),
+        };
+        let (path, expect) = match source {
+            BindSource::Path(path) => (path.clone(), None),
+            BindSource::Fd(fd) => {
+                let (path, id) = path_of_descriptor(*fd)
+                    .map_err(|errno| ExecError::Descriptor { fd: *fd, why: errno.desc().to_owned() })?;
+                (path, Some(id))
+            }
+        };
+        if let Some(mode) = create {
+            make_directory(&path, mode).map_err(|error| Self::missing(mount, &path, errno_of(&error)))?;
+        }
+        let (canonical, fd) = match self.open(mount, &path) {
+            Ok(found) => found,
+            Err(Errno::ENOENT | Errno::ENOTDIR) if optional => return Ok(None),
+            Err(errno) => return Err(Self::missing(mount, &path, errno)),
+        };
+        let status = fstat(&fd).map_err(|errno| Self::missing(mount, &path, errno))?;
+        if access == Access::Writable {
+            if create.is_none() {
+                self.check_guarded(mount, &canonical)?;
+            }
+            self.writable.push((mount, id(&status)));
+        }
+        let path = CString::new(canonical.into_os_string().as_bytes())
+            .map_err(|_| Self::missing(mount, &path, Errno::EINVAL))?;
+        Ok(Some(Source { path, is_dir: is_dir(&status), expect }))
+    }
+
+    /// Opens `path` and says what it is called without links; remembers each link on the way.
+    fn open(&mut self, mount: usize, path: &Path) -> Result<(PathBuf, OwnedFd), Errno> {
+        let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        match walk::open_source(&text) {
+            Ok(fd) if !is_link(&fd)? => return Ok((path.to_owned(), fd)),
+            Ok(_) | Err(Errno::ELOOP) => {}
+            Err(errno) => return Err(errno),
+        }
+        let mut canonical = PathBuffer::new();
+        let mut met = Vec::new();
+        let mut remember = |_: std::os::fd::BorrowedFd<'_>, directory: &PathBuffer| {
+            met.push(PathBuf::from("/").join(OsStr::from_bytes(directory.as_bytes())));
+            true
+        };
+        match walk::canonicalize(self.root.as_fd(), &text, &mut canonical, &mut remember) {
+            Ok(()) => {}
+            Err(Stop::Errno(errno)) => return Err(errno),
+            Err(Stop::Untrusted) => return Err(Errno::ELOOP),
+        }
+        for directory in met {
+            let above =
+                directory.ancestors().map(|above| nix::sys::stat::stat(above).map(|status| id(&status)));
+            self.links.push(Link { mount, above: above.collect::<nix::Result<_>>()?, path: directory });
+        }
+        let canonical = PathBuf::from("/").join(OsStr::from_bytes(canonical.as_bytes()));
+        let text = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        Ok((canonical, walk::open_source(&text)?))
+    }
+
+    /// A writable source must not hold what decides about the next sandbox, nor lie in it.
+    fn check_guarded(&self, mount: usize, source: &Path) -> Result<(), ExecError> {
+        let conflict = self.plan.guarded.iter().find(|guarded| {
+            let real = std::fs::canonicalize(guarded).unwrap_or_else(|_| guarded.to_path_buf());
+            real.starts_with(source) || source.starts_with(&real)
+        });
+        match conflict {
+            Some(guarded) => {
+                Err(ExecError::Guarded { mount, source: source.to_owned(), guarded: guarded.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses links that lie in a directory which this plan lets the sandbox write: the last run may have planted them.
+    pub(super) fn check_links(self) -> Result<(), ExecError> {
+        let planted = self.links.iter().find_map(|link| {
+            let writable = self.writable.iter().find(|(_, id)| link.above.contains(id))?;
+            Some((link, writable.0))
+        });
+        match planted {
+            Some((link, writable)) => {
+                Err(ExecError::PlantedSource { mount: link.mount, directory: link.path.clone(), writable })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The upper and the work dir of an overlay.
+    pub(super) fn resolve_upper(
+        &mut self,
+        mount: usize,
+        upper: &OverlayUpper,
+    ) -> Result<Option<(CString, CString)>, ExecError> {
+        let OverlayUpper::Directory { upper, work } = upper else { return Ok(None) };
+        let mut one = |path: &Path| {
+            let source = self.resolve(mount, &BindSource::Path(path.to_owned()), Access::Writable)?;
+            source.map(|source| source.path).ok_or_else(|| Self::missing(mount, path, Errno::ENOENT))
+        };
+        Ok(Some((one(upper)?, one(work)?)))
+    }
+}
+
+fn is_link(fd: &OwnedFd) -> Result<bool, Errno> {
+    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
+}
+
+/// Where an inherited descriptor leads. The inside compares what it opens there with what the descriptor is.
+fn path_of_descriptor(fd: i32) -> Result<(PathBuf, FileId), Errno> {
+    let status = fstat(process::inherited(fd)?)?;
+    let path = nix::fcntl::readlink(format!("/proc/self/fd/{fd}").as_str())?;
+    Ok((PathBuf::from(path), id(&status)))
+}
+
+/// Makes a directory of sbx's own and what is missing above it, for nobody else to read.
+fn make_directory(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}

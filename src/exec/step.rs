@@ -1,0 +1,182 @@
+//! The order of confinement: every step that can fail between `clone3` and `execve`, in the order it is taken, and
+//! how it crosses the pipe to the process that can speak.
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+
+/// Declares the steps once: their order, and what a message says that they cannot do.
+macro_rules! steps {
+    ($($(#[doc = $doc:literal])+ $name:ident = $verb:literal),+ $(,)?) => {
+        /// One step of confinement.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u16)]
+        pub enum Step { $($(#[doc = $doc])+ $name),+ }
+
+        impl Step {
+            /// Every step, in the order of confinement.
+            pub const ORDER: &[Step] = &[$(Step::$name),+];
+
+            /// What it does, as a message says: `cannot …`.
+            pub fn verb(self) -> &'static str {
+                match self { $(Step::$name => $verb),+ }
+            }
+
+            fn from_number(number: u16) -> Option<Self> {
+                Self::ORDER.get(usize::from(number)).copied()
+            }
+        }
+    };
+}
+
+steps! {
+    /// PID 1 asks to die with sbx, and sees that sbx still lives.
+    Lifeline = "tie the sandbox to sbx",
+    /// Default signal dispositions and an empty mask.
+    Signals = "reset signals",
+    /// setgroups, uid_map, gid_map.
+    IdMap = "map the user into the user namespace",
+    /// The loopback interface.
+    Loopback = "bring up the loopback interface",
+    /// The host name.
+    Hostname = "set the host name",
+    /// A procfs of the new PID namespace.
+    Proc = "mount a new procfs",
+    /// Ceilings on nested namespaces, through that procfs.
+    Ceilings = "limit nested namespaces",
+    /// The root tmpfs, attached over `/`.
+    Root = "mount the root filesystem",
+    /// A source is opened and cloned.
+    Source = "open",
+    /// A source is made read-only, nosuid, nodev and private, with all below.
+    Restrict = "restrict the mount of",
+    /// A new filesystem for a destination.
+    Filesystem = "make the filesystem for",
+    /// The destination is found or made.
+    Target = "prepare the mount point",
+    /// The destination lies behind a link that the sandbox could have planted.
+    PlantedLink = "prepare the mount point",
+    /// The destination would have to be made in a directory of the host's.
+    HostMountPoint = "prepare the mount point",
+    /// The mount is attached.
+    Attach = "mount",
+    /// A file, directory, link or mode in the root filesystem.
+    Create = "make",
+    /// The root is made read-only.
+    SealRoot = "make the root filesystem read-only",
+    /// One pivot_root; the old root is detached.
+    Pivot = "switch to the new root filesystem",
+    /// The time namespace and its offsets.
+    Time = "shift the clocks",
+    /// PID 1 is made unreadable and gets a session of its own.
+    HideInit = "hide PID 1",
+    /// The bounding and ambient sets, the securebits, the other sets.
+    Capabilities = "drop capabilities",
+    /// no_new_privs.
+    NoNewPrivs = "set no_new_privs",
+    /// The payload's process.
+    Fork = "start the payload's process",
+    /// Its process group.
+    Group = "make the payload's process group",
+    /// Its resource limits.
+    Limits = "set resource limits",
+    /// Its directory.
+    Directory = "enter",
+    /// The descriptors that it keeps.
+    Descriptors = "keep the descriptor",
+    /// Its program.
+    Exec = "run",
+    /// Its program exists, its interpreter doesn't.
+    Interpreter = "run",
+}
+
+/// One step failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub step: Step,
+    /// The mount, candidate or descriptor that it was about.
+    pub item: u32,
+    /// Why.
+    pub errno: Errno,
+}
+
+/// What a step returns.
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
+/// Names the step of an errno.
+pub(super) trait At<T> {
+    fn at(self, step: Step) -> Result<T>;
+    fn at_item(self, step: Step, item: u32) -> Result<T>;
+}
+
+impl<T> At<T> for nix::Result<T> {
+    fn at(self, step: Step) -> Result<T> {
+        self.at_item(step, 0)
+    }
+    fn at_item(self, step: Step, item: u32) -> Result<T> {
+        self.map_err(|errno| Failure { step, item, errno })
+    }
+}
+
+/// What the inside tells the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// Nothing runs.
+    Failed(Failure),
+    /// The payload's wait status, as exit code or signal.
+    Exited(i32),
+    /// See above.
+    Signaled(i32),
+}
+
+/// Bytes of a report on the pipe; below `PIPE_BUF`, so one write is one report.
+pub(super) const REPORT_SIZE: usize = 12;
+
+impl Report {
+    pub(super) fn encode(self) -> [u8; REPORT_SIZE] {
+        let (kind, step, item, value) = match self {
+            Report::Failed(failure) => (1_u16, failure.step as u16, failure.item, failure.errno as i32),
+            Report::Exited(code) => (2, 0, 0, code),
+            Report::Signaled(signal) => (3, 0, 0, signal),
+        };
+        let mut bytes = [0; REPORT_SIZE];
+        bytes[0..2].copy_from_slice(&kind.to_ne_bytes());
+        bytes[2..4].copy_from_slice(&step.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&item.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&value.to_ne_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; REPORT_SIZE]) -> Option<Self> {
+        let [k0, k1, s0, s1, i0, i1, i2, i3, v0, v1, v2, v3] = *bytes;
+        let value = i32::from_ne_bytes([v0, v1, v2, v3]);
+        match u16::from_ne_bytes([k0, k1]) {
+            1 => Some(Report::Failed(Failure {
+                step: Step::from_number(u16::from_ne_bytes([s0, s1]))?,
+                item: u32::from_ne_bytes([i0, i1, i2, i3]),
+                errno: Errno::from_raw(value),
+            })),
+            2 => Some(Report::Exited(value)),
+            3 => Some(Report::Signaled(value)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_cross_the_pipe_unchanged() {
+        for (number, step) in Step::ORDER.iter().enumerate() {
+            assert_eq!(*step as usize, number);
+            let report = Report::Failed(Failure { step: *step, item: 70_000, errno: Errno::ELOOP });
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
+        for report in [Report::Exited(255), Report::Signaled(9)] {
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode(&[0; REPORT_SIZE]), None);
+    }
+}

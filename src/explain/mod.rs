@@ -1,0 +1,199 @@
+//! `sbx explain`: a plan in words, each line with the file or option that set it, or in JSON.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::diag::escape;
+use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
+use crate::profile::{Level, Nested, NetworkMode, Origin};
+
+/// The version of the JSON form. Additions don't change it.
+const VERSION: u32 = 1;
+
+/// The plan as JSON: `version`, then the fields of [`Plan`].
+///
+/// # Errors
+/// None that a plan is known to cause.
+pub fn json(plan: &Plan) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Explained<'a> {
+        version: u32,
+        #[serde(flatten)]
+        plan: &'a Plan,
+    }
+    serde_json::to_string_pretty(&Explained { version: VERSION, plan }).map(|text| text + "\n")
+}
+
+/// The plan in words.
+pub fn text(plan: &Plan) -> String {
+    let mut page = Page::default();
+    identity(&mut page, plan);
+    namespaces(&mut page, plan);
+    filesystem(&mut page, plan);
+    limits(&mut page, plan);
+    privileges(&mut page, plan);
+    page.section("Environment");
+    for variable in &plan.environment {
+        page.line(
+            "",
+            &format!("{}={}", escape(&variable.name), escape(&variable.value)),
+            Some(&variable.origin),
+        );
+    }
+    page.finish()
+}
+
+/// Lines of three columns: a word, what it is, who set it.
+#[derive(Default)]
+struct Page {
+    out: String,
+}
+
+impl Page {
+    /// Columns up to the origin.
+    const WIDTH: usize = 72;
+
+    fn section(&mut self, title: &str) {
+        let newline = if self.out.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.out, "{newline}{title}");
+    }
+
+    fn line(&mut self, word: &str, what: &str, origin: Option<&Origin>) {
+        let mut left = if word.is_empty() { format!("  {what}") } else { format!("  {word:<11} {what}") };
+        if let Some(origin) = origin {
+            let pad = Self::WIDTH.saturating_sub(left.chars().count()).max(2);
+            let _ = write!(left, "{}[{origin}]", " ".repeat(pad));
+        }
+        let _ = writeln!(self.out, "{left}");
+    }
+
+    fn finish(self) -> String {
+        self.out
+    }
+}
+
+fn identity(page: &mut Page, plan: &Plan) {
+    page.section("Run");
+    if let Some(program) = plan.command.first() {
+        let words: Vec<String> = plan.command.iter().map(escape).collect();
+        page.line("command", &words.join(" "), None);
+        let _ = program;
+    }
+    page.line("directory", &escape(&plan.directory.value.0), Some(&plan.directory.origin));
+    page.line("profile", &escape(&plan.profile), None);
+    for layer in &plan.layers {
+        page.line("", &format!("            {}", escape(layer)), None);
+    }
+    let identity = &plan.identity;
+    page.line(
+        "user",
+        &format!(
+            "uid {} and gid {} inside are {} and {} outside",
+            identity.uid, identity.gid, identity.outside_uid, identity.outside_gid
+        ),
+        None,
+    );
+}
+
+fn namespaces(page: &mut Page, plan: &Plan) {
+    let namespaces = &plan.namespaces;
+    page.section("Namespaces");
+    let own = [
+        ("pid", namespaces.pid),
+        ("uts", namespaces.uts),
+        ("ipc", namespaces.ipc),
+        ("cgroup", namespaces.cgroup),
+    ];
+    let own: Vec<&str> = own.iter().filter(|(_, own)| *own).map(|(name, _)| *name).collect();
+    page.line("its own", &format!("user, mount, {}", own.join(", ")), None);
+    let network = match namespaces.network.value {
+        NetworkMode::None => "loopback only",
+        NetworkMode::Host => "the host's, all of it",
+        other => other.word(),
+    };
+    page.line("network", network, Some(&namespaces.network.origin));
+    page.line("hostname", &escape(&plan.hostname.value), Some(&plan.hostname.origin));
+    if let Some(time) = &namespaces.time {
+        let offsets = time.value;
+        let what = format!("boottime {:+} ns, monotonic {:+} ns", offsets.boottime, offsets.monotonic);
+        page.line("time", &what, Some(&time.origin));
+    }
+    let nested = match namespaces.nested.value {
+        Nested::None => "no user namespaces inside",
+        Nested::Browser => "user namespaces inside, but no mount namespaces",
+        Nested::Full => "all namespaces inside",
+    };
+    page.line("nested", nested, Some(&namespaces.nested.origin));
+}
+
+fn filesystem(page: &mut Page, plan: &Plan) {
+    let root = &plan.root;
+    let access = if root.read_only { "read-only" } else { "writable" };
+    page.section("Filesystem, in this order");
+    page.line("root", &format!("/  {access}, {} bytes", root.size), None);
+    for mount in &plan.mounts {
+        let dest = escape(&mount.dest);
+        let what = match &mount.op {
+            MountOp::Bind { source, optional, .. } => {
+                let source = match source {
+                    BindSource::Path(path) if *path == mount.dest => String::new(),
+                    BindSource::Path(path) => format!(" from {}", escape(path)),
+                    BindSource::Fd(fd) => format!(" from descriptor {fd}"),
+                };
+                format!("{dest}{source}{}", if *optional { ", if it exists" } else { "" })
+            }
+            MountOp::Tmpfs { size, access, .. } => {
+                let access = if *access == Access::ReadOnly { ", read-only" } else { "" };
+                format!("{dest}  at most {}{access}", crate::profile::value::ByteSize(*size))
+            }
+            MountOp::Symlink { target } => format!("{dest} -> {}", escape(target)),
+            MountOp::Overlay { lower, upper } => {
+                let upper = match upper {
+                    OverlayUpper::None => "read-only",
+                    OverlayUpper::Tmpfs { .. } => "writes are lost",
+                    OverlayUpper::Directory { .. } => "writes are kept",
+                };
+                format!("{dest}  {} lower dirs, {upper}", lower.len())
+            }
+            _ => dest,
+        };
+        page.line(mount.op.word(), &what, Some(&mount.origin));
+    }
+}
+
+fn limits(page: &mut Page, plan: &Plan) {
+    let limits = &plan.limits;
+    page.section("Limits");
+    page.line("core dumps", &limits.core.value.to_string(), Some(&limits.core.origin));
+    let unbound = if plan.identity.outside_uid == 0 { " (the kernel does not hold root to it)" } else { "" };
+    page.line("processes", &format!("{}{unbound}", limits.processes.value), Some(&limits.processes.origin));
+    if let Some(files) = &limits.open_files {
+        page.line("open files", &files.value.to_string(), Some(&files.origin));
+    }
+    match &limits.timeout {
+        Some(timeout) => page.line("time", &format!("{:?}", timeout.value), Some(&timeout.origin)),
+        None => page.line("time", "no limit", None),
+    }
+}
+
+fn privileges(page: &mut Page, plan: &Plan) {
+    let privileges = &plan.privileges;
+    let on = |on: bool, yes: &'static str, no: &'static str| if on { yes } else { no };
+    page.section("Privileges");
+    page.line("capabilities", on(privileges.drop_capabilities, "none, in any set", "kept"), None);
+    page.line("no_new_privs", on(privileges.no_new_privs, "set", "not set"), None);
+    page.line("PID 1", on(privileges.hide_init, "unreadable", "readable"), None);
+    let keyring = match privileges.session_keyring {
+        Level::Off => "the caller's",
+        Level::Require => "an empty one",
+        Level::Prefer | Level::Available => "an empty one, where the kernel has keyrings",
+    };
+    page.line("keyring", keyring, None);
+    page.line("seccomp", "none: not built yet", None);
+    page.line("landlock", "none: not built yet", None);
+    page.line("terminal", "a session of its own, so that it can't type into the caller's", None);
+    let kept: Vec<String> = [0, 1, 2].iter().chain(&plan.keep_fds).map(ToString::to_string).collect();
+    page.line("descriptors", &kept.join(", "), None);
+}

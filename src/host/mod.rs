@@ -1,0 +1,272 @@
+//! The machine as a plan needs to know it. [`probe`] is the only place that reads the environment and looks at
+//! the filesystem before a plan exists.
+#![forbid(unsafe_code)]
+
+mod command;
+mod user;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub use command::{elf_machine, find_command, is_executable};
+
+/// Entries of `/etc` that programs need and that say nothing of the user: the loader, names, time zone,
+/// certificates, fonts, terminals, sound and graphics configuration. `passwd`, `group`, `hosts`, `hostname`,
+/// `resolv.conf` and `machine-id` are made anew for each sandbox.
+pub const ETC_ENTRIES: &[&str] = &[
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ld.so.preload",
+    "alternatives",
+    "localtime",
+    "timezone",
+    "locale.alias",
+    "locale.conf",
+    "locale.gen",
+    "nsswitch.conf",
+    "host.conf",
+    "gai.conf",
+    "protocols",
+    "services",
+    "ethertypes",
+    "networks",
+    "login.defs",
+    "shells",
+    "bash.bashrc",
+    "bashrc",
+    "profile",
+    "profile.d",
+    "zsh",
+    "zshenv",
+    "zshrc",
+    "fish",
+    "inputrc",
+    "terminfo",
+    "magic",
+    "mime.types",
+    "mailcap",
+    "papersize",
+    "debian_version",
+    "os-release",
+    "lsb-release",
+    "redhat-release",
+    "fedora-release",
+    "arch-release",
+    "alpine-release",
+    "system-release",
+    "SuSE-release",
+    "nixos",
+    "static",
+    "fonts",
+    "ssl",
+    "pki",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "gnutls",
+    "pkcs11",
+    "xdg",
+    "gtk-2.0",
+    "gtk-3.0",
+    "gtk-4.0",
+    "X11",
+    "drirc",
+    "glvnd",
+    "egl",
+    "vulkan",
+    "OpenCL",
+    "alsa",
+    "asound.conf",
+    "pulse",
+    "pipewire",
+    "java",
+    "perl",
+    "python3",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "emacs",
+    "vim",
+    "vimrc",
+    "nanorc",
+    "manpath.config",
+    "mke2fs.conf",
+    "wgetrc",
+    "libnl-3",
+    "dpkg",
+    "rpm",
+    "paperspecs",
+];
+
+/// Names directly below `/` that may be links into `/usr`.
+const SYSTEM_ENTRIES: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Stores of package managers that links in `/etc` and `/run` lead into, and the links.
+const STORES: &[&str] = &["/nix/store", "/gnu/store", "/run/current-system", "/run/opengl-driver"];
+
+/// A name below `/` or `/etc`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A symbolic link, and what it says.
+    Link(PathBuf),
+    /// Anything else.
+    Real,
+}
+
+/// The working directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkingDirectory {
+    /// Its path without symlinks.
+    Known(PathBuf),
+    /// It was removed.
+    Deleted,
+    /// It or one above it can't be read.
+    Unreadable(i32),
+}
+
+/// What a plan needs to know of the machine and the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The caller's uid.
+    pub uid: u32,
+    /// The caller's gid.
+    pub gid: u32,
+    /// The caller's name, `user` when the machine has none.
+    pub user: String,
+    /// `$HOME`, else the home directory of the user database.
+    pub home: Option<PathBuf>,
+    /// Every spelling of the home directory, symlinks resolved: of `$HOME` and of the user database.
+    pub real_homes: Vec<PathBuf>,
+    /// The working directory.
+    pub cwd: WorkingDirectory,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME` or its default.
+    pub config_home: Option<PathBuf>,
+    /// `$XDG_DATA_HOME` or its default.
+    pub data_home: Option<PathBuf>,
+    /// `$XDG_STATE_HOME` or its default.
+    pub state_home: Option<PathBuf>,
+    /// The user's downloads directory.
+    pub downloads: Option<PathBuf>,
+    /// Those of `/bin`, `/lib` and their like that exist.
+    pub system: Vec<(&'static str, Entry)>,
+    /// Those of [`ETC_ENTRIES`] that exist.
+    pub etc: Vec<(&'static str, Entry)>,
+    /// Package stores that exist.
+    pub stores: Vec<(&'static str, Entry)>,
+    /// What `/etc/resolv.conf` holds.
+    pub resolv_conf: Vec<u8>,
+    /// What `/etc/hosts` holds.
+    pub hosts: Vec<u8>,
+    /// Paths of `/proc` that uid 0 may write although they act on the whole machine.
+    pub writable_proc: Vec<&'static str>,
+}
+
+impl Host {
+    /// A variable of the caller's environment.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// Paths below `/proc` that act on the whole machine. A process with kernel uid 0 may write there without any
+/// capability (`core_pattern` is one), so a sandbox that root starts gets them read-only.
+const MACHINE_PROC: &[&str] = &[
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/fs",
+    "/proc/mtrr",
+];
+
+/// Looks at the machine and the caller.
+pub fn probe() -> Host {
+    let uid = nix::unistd::getuid().as_raw();
+    let gid = nix::unistd::getgid().as_raw();
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let absolute = |name: &str| {
+        let value = environment.iter().find(|(key, _)| key == name).map(|(_, value)| PathBuf::from(value));
+        value.filter(|path| path.is_absolute())
+    };
+    let account = user::lookup(uid);
+    let home = absolute("HOME").or_else(|| account.as_ref().map(|account| account.home.clone()));
+    let mut real_homes: Vec<PathBuf> = [home.clone(), account.as_ref().map(|account| account.home.clone())]
+        .into_iter()
+        .flatten()
+        .filter(|path| path != Path::new("/"))
+        .map(|path| fs::canonicalize(&path).unwrap_or(path))
+        .collect();
+    real_homes.dedup();
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    let config_home = absolute("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
+    Host {
+        uid,
+        gid,
+        user: account.map_or_else(|| "user".to_owned(), |account| account.name),
+        real_homes,
+        cwd: working_directory(),
+        runtime_dir: absolute("XDG_RUNTIME_DIR"),
+        data_home: absolute("XDG_DATA_HOME").or_else(|| below_home(".local/share")),
+        state_home: absolute("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
+        downloads: user::downloads(home.as_deref(), config_home.as_deref()),
+        config_home,
+        home,
+        environment,
+        system: entries("/", SYSTEM_ENTRIES),
+        etc: entries("/etc", ETC_ENTRIES),
+        stores: entries("/", STORES),
+        resolv_conf: small_file("/etc/resolv.conf"),
+        hosts: small_file("/etc/hosts"),
+        writable_proc: if uid == 0 {
+            MACHINE_PROC.iter().copied().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn working_directory() -> WorkingDirectory {
+    // getcwd(2) says `(unreachable)/…` for a directory outside the root and ENOENT for a removed one.
+    match nix::unistd::getcwd() {
+        Ok(path) if path.is_absolute() && fs::metadata(&path).is_ok_and(|there| same_as_dot(&there)) => {
+            WorkingDirectory::Known(path)
+        }
+        Ok(_) => WorkingDirectory::Unreadable(libc::EACCES),
+        Err(nix::errno::Errno::ENOENT) => WorkingDirectory::Deleted,
+        Err(errno) => WorkingDirectory::Unreadable(errno as i32),
+    }
+}
+
+fn same_as_dot(there: &fs::Metadata) -> bool {
+    fs::metadata(".").is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()))
+}
+
+fn entries(below: &str, names: &[&'static str]) -> Vec<(&'static str, Entry)> {
+    let found = names.iter().filter_map(|name| {
+        let path = Path::new(below).join(name);
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        let entry = if metadata.is_symlink() { Entry::Link(fs::read_link(&path).ok()?) } else { Entry::Real };
+        Some((*name, entry))
+    });
+    found.collect()
+}
+
+/// A configuration file; empty when it can't be read, cut off at 1 MiB.
+fn small_file(path: &str) -> Vec<u8> {
+    use io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        let _ = file.take(1 << 20).read_to_end(&mut bytes);
+    }
+    bytes
+}

@@ -1,0 +1,233 @@
+//! sbx runs a program that its user does not trust, in a sandbox of Linux namespaces, without root.
+//!
+//! ```text
+//! argv ── cli ──────► Invocation ┐
+//! TOML ── profile ──► Profile    ├─► plan::resolve ─► Plan ─┬─► exec::run ─► Outcome ─► ExitCode
+//! machine ── host ──► Host       ┘   pure, no I/O           └─► explain (text, JSON)
+//! ```
+//!
+//! The library exists for the tests, which edit a [`plan::Plan`] and run it; it promises no stable interface.
+
+pub mod cli;
+pub mod diag;
+pub mod exec;
+pub mod explain;
+pub mod host;
+pub mod invocation;
+pub mod plan;
+pub mod profile;
+pub mod sys;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cli::{Action, Format, Output, UsageError, When};
+use diag::{Diagnose, Severity};
+use exec::{ExecError, Outcome};
+use host::{Host, WorkingDirectory};
+use invocation::Invocation;
+use plan::{Plan, PlanError};
+use profile::search::SearchPath;
+use profile::{Profile, ProfileError, load};
+
+/// sbx itself refused or failed, and nothing ran.
+const REFUSED: u8 = 125;
+
+/// Why nothing ran: an error of the stage that found it.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line.
+    Usage(UsageError),
+    /// A profile.
+    Profile(ProfileError),
+    /// The plan.
+    Plan(PlanError),
+    /// Its execution.
+    Exec(ExecError),
+}
+
+impl Error {
+    fn diagnose(&self) -> &dyn Diagnose {
+        match self {
+            Error::Usage(error) => error,
+            Error::Profile(error) => error,
+            Error::Plan(error) => error,
+            Error::Exec(error) => error,
+        }
+    }
+}
+
+/// The program: reads its arguments, does what they say, and says how it went. The only function that prints.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let action = match cli::parse(&arguments) {
+        Ok(action) => action,
+        Err(UsageError::Bare(usage)) => {
+            tell(&usage);
+            return ExitCode::from(REFUSED);
+        }
+        Err(error) => return refuse(&Error::Usage(error), Output::default()),
+    };
+    match action {
+        Action::Run(invocation, output) => match run(&invocation, output) {
+            Ok(outcome) => ExitCode::from(outcome.exit_code()),
+            Err(error) => refuse(&error, output),
+        },
+        Action::Explain(invocation, format, output) => match explain(&invocation, format, output) {
+            Ok(text) => print(&text),
+            Err(error) => refuse(&error, output),
+        },
+        Action::Check { files, deny_warnings, output } => check(&files, deny_warnings, output),
+        Action::Profiles(format, _) => print(&profiles(format)),
+        Action::Print(text) => print(&text),
+    }
+}
+
+fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
+    let plan = plan(invocation, output)?;
+    if output.verbose {
+        tell(&format!(
+            "sbx: profile {} ({})\n",
+            diag::escape(&plan.profile),
+            diag::escape(plan.layers.join(", "))
+        ));
+    }
+    for miss in plan.misses.iter().filter(|_| !output.quiet) {
+        tell(&format!("sbx: warning: {miss}\n"));
+    }
+    exec::run(&plan).map_err(Error::Exec)
+}
+
+fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<String, Error> {
+    let plan = plan(invocation, output)?;
+    Ok(match format {
+        Format::Text => explain::text(&plan),
+        Format::Json => explain::json(&plan).unwrap_or_default(),
+    })
+}
+
+/// The plan of an invocation on this machine.
+fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
+    let host = host::probe();
+    let search = SearchPath::new(host.config_home.as_deref());
+    let names = if invocation.profiles.is_empty() {
+        matching_profile(invocation, &host, &search)?.map(OsString::from).into_iter().collect()
+    } else {
+        invocation.profiles.clone()
+    };
+    let (profile, warnings) =
+        load::load_with_warnings(&names, &invocation.set, &search, host.uid).map_err(Error::Profile)?;
+    for warning in warnings.iter().filter(|_| !output.quiet) {
+        tell(&diag::render(Severity::Warning, warning, wants_color(output)));
+    }
+    plan::resolve(&profile, invocation, &host).map_err(Error::Plan)
+}
+
+/// The profile whose `match` has the command's real path.
+fn matching_profile(
+    invocation: &Invocation,
+    host: &Host,
+    search: &SearchPath,
+) -> Result<Option<String>, Error> {
+    let cwd = match &host.cwd {
+        WorkingDirectory::Known(path) => Some(path.as_path()),
+        _ => None,
+    };
+    let Some(command) = invocation.command.first() else { return Ok(None) };
+    let Some(path) = host::find_command(command, host.variable("PATH"), cwd, true) else { return Ok(None) };
+    let Ok(real) = std::fs::canonicalize(path) else { return Ok(None) };
+    load::find_match(&real, search, host.uid).map_err(Error::Profile)
+}
+
+/// `sbx check`: 0 when every file is fine, 1 when one is not.
+fn check(files: &[PathBuf], deny_warnings: bool, output: Output) -> ExitCode {
+    let host = host::probe();
+    let search = SearchPath::new(host.config_home.as_deref());
+    let mut fine = true;
+    for file in files {
+        match check_file(file, &host, &search) {
+            Ok((_, warnings)) => {
+                for warning in &warnings {
+                    tell(&diag::render(Severity::Warning, warning, wants_color(output)));
+                }
+                fine &= warnings.is_empty() || !deny_warnings;
+            }
+            Err(error) => {
+                tell(&diag::render(Severity::Error, error.diagnose(), wants_color(output)));
+                fine = false;
+            }
+        }
+    }
+    ExitCode::from(u8::from(!fine))
+}
+
+/// A profile must load, and plan: a key that is not built yet is a mistake too.
+fn check_file(
+    file: &Path,
+    host: &Host,
+    search: &SearchPath,
+) -> Result<(Profile, Vec<profile::Warning>), Error> {
+    let (profile, warnings) = load::check(file, search, host.uid).map_err(Error::Profile)?;
+    // Planned for a directory that every machine has and no rule forbids, so that only the profile is judged.
+    let host = Host { cwd: WorkingDirectory::Known("/nonexistent/project".into()), ..host.clone() };
+    plan::resolve(&profile, &Invocation::default(), &host).map_err(Error::Plan)?;
+    Ok((profile, warnings))
+}
+
+/// `sbx profiles`.
+fn profiles(format: Format) -> String {
+    let host = host::probe();
+    let listings = load::list(&SearchPath::new(host.config_home.as_deref()), host.uid);
+    if format == Format::Json {
+        return serde_json::to_string_pretty(&listings).unwrap_or_default() + "\n";
+    }
+    let width = listings.iter().map(|listing| listing.name.chars().count()).max().unwrap_or(0);
+    let line = |listing: &profile::Listing| {
+        let (name, description) = (diag::escape(&listing.name), diag::escape(&listing.description));
+        let source = match listing.source.as_str() {
+            "built-in" => String::new(),
+            source => format!("  [{}]", diag::escape(source)),
+        };
+        format!("{name:<width$}  {description}{source}\n")
+    };
+    listings.iter().map(line).collect()
+}
+
+fn refuse(error: &Error, output: Output) -> ExitCode {
+    tell(&diag::render(Severity::Error, error.diagnose(), wants_color(output)));
+    match error {
+        Error::Exec(error) => ExitCode::from(error.exit_code()),
+        _ => ExitCode::from(REFUSED),
+    }
+}
+
+fn wants_color(output: Output) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match output.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+            std::io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+        }
+    }
+}
+
+/// A message. When stderr is gone there is nobody left to tell.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// An answer on stdout. A reader that left early, as `head` does, has what it wanted.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            tell(&format!("sbx: error: cannot write the answer: {error}\n"));
+            ExitCode::from(REFUSED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

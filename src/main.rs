@@ -1,0 +1,4 @@
+//! The `sbx` program.
+fn main() -> std::process::ExitCode {
+    sbx::main()
+}

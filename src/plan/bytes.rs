@@ -1,0 +1,76 @@
+//! JSON for what the kernel calls strings and Unicode doesn't: text where it is UTF-8, else `{"hex": "…"}`.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
+
+use crate::profile::{Setting, TimeOffsets};
+
+struct Bytes<'a>(&'a OsStr);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => {
+                let hex: String = self.0.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("hex", &hex)?;
+                map.end()
+            }
+        }
+    }
+}
+
+pub(super) fn word<S: Serializer>(text: &OsString, serializer: S) -> Result<S::Ok, S::Error> {
+    Bytes(text).serialize(serializer)
+}
+
+pub(super) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    Bytes(path.as_os_str()).serialize(serializer)
+}
+
+pub(super) fn words<S: Serializer>(words: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
+    sequence(words.iter().map(OsString::as_os_str), serializer)
+}
+
+pub(super) fn paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    sequence(paths.iter().map(|path| path.as_os_str()), serializer)
+}
+
+fn sequence<'a, S: Serializer>(
+    items: impl ExactSizeIterator<Item = &'a OsStr>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut sequence = serializer.serialize_seq(Some(items.len()))?;
+    for item in items {
+        sequence.serialize_element(&Bytes(item))?;
+    }
+    sequence.end()
+}
+
+pub(super) fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl<T: Serialize> Serialize for Setting<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Setting", 2)?;
+        fields.serialize_field("value", &self.value)?;
+        fields.serialize_field("set-by", &self.origin.to_string())?;
+        fields.end()
+    }
+}
+
+impl Serialize for TimeOffsets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("TimeOffsets", 2)?;
+        fields.serialize_field("boottime-ns", &self.boottime)?;
+        fields.serialize_field("monotonic-ns", &self.monotonic)?;
+        fields.end()
+    }
+}

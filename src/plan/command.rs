@@ -1,0 +1,34 @@
+//! Where a program is looked for inside.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What `PATH` is when nobody says.
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The paths to try for `command`, in order: itself when it holds a `/`, else one for each absolute directory of
+/// `search`.
+pub(super) fn candidates(command: &OsStr, search: &OsStr, directory: &Path) -> Vec<PathBuf> {
+    if command.as_bytes().contains(&b'/') {
+        return vec![directory.join(command)];
+    }
+    std::env::split_paths(search)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(command))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_absolute_directories_only() {
+        let found = |command: &str| candidates(OsStr::new(command), OsStr::new("/a::.:/b"), Path::new("/w"));
+        assert_eq!(found("x"), [PathBuf::from("/a/x"), PathBuf::from("/b/x")]);
+        assert_eq!(found("./x"), [PathBuf::from("/w/./x")]);
+        assert_eq!(found("/y/x"), [PathBuf::from("/y/x")]);
+    }
+}

@@ -1,0 +1,236 @@
+//! The order of mounts: by destination, deeper wins; on the same destination the later layer wins; `hide` covers
+//! all below it unless a later layer names the deeper path.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::base;
+use super::error::PlanError;
+use super::mount::{Access, BindSource, Mount, MountOp};
+use crate::host::{Host, WorkingDirectory};
+use crate::invocation::Invocation;
+use crate::profile::value::{PathTemplate, Token};
+use crate::profile::{EntryKind, FilesystemEntry, Origin, Setting};
+
+/// Mounts by destination, each with the number of the layer that named it; the base is layer 0.
+#[derive(Default)]
+pub(super) struct Layout {
+    mounts: BTreeMap<PathBuf, (usize, Mount)>,
+}
+
+impl Layout {
+    /// Starts with the base.
+    pub(super) fn new(base: Vec<Mount>) -> Self {
+        let mut layout = Self::default();
+        for mount in base {
+            layout.mounts.insert(mount.dest.clone(), (0, mount));
+        }
+        layout
+    }
+
+    /// Adds a mount of `layer`: on a destination that is taken the later layer wins, and a mask covers what layers up to
+    /// its own have below.
+    pub(super) fn add(&mut self, layer: usize, mut mount: Mount) {
+        mount.dest = self.through_own_links(&mount.dest);
+        if mount.op == MountOp::Mask {
+            self.mounts.retain(|dest, (below, _)| *below > layer || !dest.starts_with(&mount.dest));
+        }
+        self.mounts.insert(mount.dest.clone(), (layer, mount));
+    }
+
+    /// The mounts in the order to make them: each after what it lies in.
+    pub(super) fn into_mounts(self) -> Vec<Mount> {
+        self.mounts.into_values().map(|(_, mount)| mount).collect()
+    }
+
+    /// Whether something of the host's is at or above `path` inside, or a filesystem of the sandbox's own.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        path.ancestors().any(|above| {
+            above != Path::new("/")
+                && self.mounts.get(above).is_some_and(|(_, mount)| mount.op != MountOp::Mask)
+        })
+    }
+
+    /// `dest` with the links that this layout itself makes (`/bin`, `/var/run`) resolved, so that what lies behind one is
+    /// ordered by where it really is. At most 40 links, as in path_resolution(7).
+    pub(super) fn through_own_links(&self, dest: &Path) -> PathBuf {
+        let mut path = dest.to_owned();
+        for _ in 0..40 {
+            let link = path.ancestors().skip(1).find_map(|above| match self.mounts.get(above) {
+                Some((_, Mount { op: MountOp::Symlink { target }, .. })) => {
+                    Some((above.to_owned(), target.clone()))
+                }
+                _ => None,
+            });
+            let Some((link, target)) = link else { break };
+            let rest = path.strip_prefix(&link).unwrap_or(Path::new("")).to_owned();
+            path = normalize(&link.parent().unwrap_or(Path::new("/")).join(target).join(rest));
+        }
+        path
+    }
+}
+
+/// The path without `.` and `..`, by its text alone.
+pub(super) fn normalize(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(out.pop()),
+            Component::Normal(name) => out.push(name),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+/// What tokens stand for on this machine.
+pub(super) struct Tokens<'a> {
+    pub(super) host: &'a Host,
+    pub(super) home: &'a Path,
+    pub(super) uid: String,
+}
+
+impl Tokens<'_> {
+    /// The absolute path that a template stands for.
+    pub(super) fn expand(&self, template: &PathTemplate, origin: &Origin) -> Result<PathBuf, PlanError> {
+        let value = |token| -> Option<&OsStr> {
+            match token {
+                Token::Home => Some(self.home.as_os_str()),
+                Token::Cwd => match &self.host.cwd {
+                    WorkingDirectory::Known(path) => Some(path.as_os_str()),
+                    _ => None,
+                },
+                Token::RuntimeDir => self.host.runtime_dir.as_deref().map(Path::as_os_str),
+                Token::Downloads => self.host.downloads.as_deref().map(Path::as_os_str),
+                Token::Uid => Some(OsStr::new(&self.uid)),
+            }
+        };
+        let path =
+            template.expand(value).map_err(|token| PlanError::NoValue { token, origin: origin.clone() })?;
+        check_path(&path, origin)?;
+        Ok(path.components().collect())
+    }
+
+    /// The mount that an entry of a profile asks for.
+    pub(super) fn entry(&self, entry: &Setting<FilesystemEntry>) -> Result<Mount, PlanError> {
+        let Setting { value: FilesystemEntry { kind, path, dest, optional, size }, origin } = entry;
+        let path = match self.expand(path, origin) {
+            // An optional path that this machine has no value for is a path that is missing.
+            Err(PlanError::NoValue { .. }) if *optional => PathBuf::from("/nonexistent"),
+            other => other?,
+        };
+        let dest = dest.as_ref().map_or(Ok(path.clone()), |dest| self.expand(dest, origin))?;
+        mount_for(*kind, path, dest, *optional, size.map(|size| size.0), origin.clone())
+    }
+}
+
+/// The mounts that the path options ask for; a relative path starts at the working directory.
+pub(super) fn flags(invocation: &Invocation, host: &Host) -> Result<Vec<Mount>, PlanError> {
+    let absolute = |path: &Path| match (&host.cwd, path.is_absolute()) {
+        (_, true) => Ok(normalize(path)),
+        (WorkingDirectory::Known(cwd), false) => Ok(normalize(&cwd.join(path))),
+        (WorkingDirectory::Deleted, false) => Err(PlanError::WorkingDirectoryDeleted),
+        (WorkingDirectory::Unreadable(errno), false) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
+    };
+    let mount = |flag: &crate::invocation::PathFlag| {
+        let origin = Origin::Flag(format!("--{} {}", flag_name(flag.kind), flag.typed.display()));
+        for path in [Some(&flag.path), flag.dest.as_ref()].into_iter().flatten() {
+            check_text(path, &origin)?;
+        }
+        let path = absolute(&flag.path)?;
+        let dest = match &flag.dest {
+            Some(dest) if dest.is_absolute() => normalize(dest),
+            Some(dest) => {
+                let why = "the destination inside must be absolute";
+                return Err(PlanError::BadPath { path: dest.clone(), why, origin });
+            }
+            None => path.clone(),
+        };
+        mount_for(flag.kind, path, dest, false, None, origin)
+    };
+    invocation.paths.iter().map(mount).collect()
+}
+
+fn flag_name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Read => "ro",
+        EntryKind::Write => "rw",
+        EntryKind::Hide => "hide",
+        EntryKind::Tmpfs => "tmpfs",
+        EntryKind::Overlay => "overlay",
+    }
+}
+
+fn mount_for(
+    kind: EntryKind,
+    path: PathBuf,
+    dest: PathBuf,
+    optional: bool,
+    size: Option<u64>,
+    origin: Origin,
+) -> Result<Mount, PlanError> {
+    if dest == Path::new("/") {
+        return Err(PlanError::BadPath { path: dest, why: "the root itself can't be a destination", origin });
+    }
+    let bind = |access| MountOp::Bind {
+        source: BindSource::Path(path.clone()),
+        access,
+        devices: false,
+        optional,
+        create: None,
+    };
+    let op = match kind {
+        EntryKind::Read => bind(Access::ReadOnly),
+        EntryKind::Write => bind(Access::Writable),
+        EntryKind::Hide => MountOp::Mask,
+        EntryKind::Tmpfs => base::tmpfs(size.unwrap_or(base::TMPFS_SIZE), 0o755),
+        EntryKind::Overlay => {
+            return Err(PlanError::NotBuilt { what: "filesystem.overlay".to_owned(), origin });
+        }
+    };
+    Ok(Mount { dest, op, origin })
+}
+
+fn check_path(path: &Path, origin: &Origin) -> Result<(), PlanError> {
+    check_text(path, origin)?;
+    let bad = |why| Err(PlanError::BadPath { path: path.to_owned(), why, origin: origin.clone() });
+    if !path.is_absolute() {
+        return bad("it is not absolute");
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return bad("it holds `..`");
+    }
+    Ok(())
+}
+
+/// What no path may be: empty, with a NUL byte, or longer than the kernel takes.
+fn check_text(path: &Path, origin: &Origin) -> Result<(), PlanError> {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = path.as_os_str().as_bytes();
+    let why = match bytes {
+        [] => "it is empty",
+        _ if bytes.contains(&0) => "it holds a NUL byte",
+        _ if bytes.len() >= libc::PATH_MAX as usize => "it is longer than 4,095 bytes",
+        _ => return Ok(()),
+    };
+    Err(PlanError::BadPath { path: path.to_owned(), why, origin: origin.clone() })
+}
+
+/// Numbers the layers of a profile's entries, from 1: entries of one file share a number.
+pub(super) fn layer_numbers(entries: &[Setting<FilesystemEntry>]) -> Vec<usize> {
+    let mut layer = 0;
+    let mut last: Option<&Origin> = None;
+    let numbers = entries.iter().map(|entry| {
+        let same = match (last, &entry.origin) {
+            (Some(Origin::Profile(above)), Origin::Profile(here)) => Arc::ptr_eq(&above.source, &here.source),
+            _ => false,
+        };
+        layer += usize::from(!same);
+        last = Some(&entry.origin);
+        layer
+    });
+    numbers.collect()
+}

@@ -1,0 +1,170 @@
+//! The plan: all that will be done, as plain data. [`resolve`] makes it from what the profiles say, what the
+//! user typed and what the machine is, without touching any of them; [`crate::exec::run`] carries it out.
+//!
+//! Everything is public and mutable on purpose: tests switch a defence off by editing a plan, never by a switch
+//! in the program.
+#![forbid(unsafe_code)]
+
+mod base;
+mod bytes;
+mod command;
+mod entries;
+mod environment;
+mod error;
+mod mount;
+mod resolve;
+mod unbuilt;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::profile::{Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets};
+
+pub use error::PlanError;
+pub use mount::{Access, BindSource, Content, Mount, MountOp, OverlayUpper};
+pub use resolve::resolve;
+
+/// Everything that a run will do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// The profile's name.
+    pub profile: String,
+    /// The files it was merged from, lowest first.
+    pub layers: Vec<String>,
+    /// Who runs it, outside and inside.
+    pub identity: Identity,
+    /// The namespaces.
+    pub namespaces: Namespaces,
+    /// The host name inside.
+    pub hostname: Setting<String>,
+    /// The root filesystem that the mounts go into.
+    pub root: Root,
+    /// What is mounted or made there, in order.
+    pub mounts: Vec<Mount>,
+    /// Whether a missing mount point may be made on the host's side of a writable bind. Off in sbx's own plans:
+    /// it would leave files behind.
+    pub mount_points_on_host: bool,
+    /// Directories of the host, with all above and below them, that no writable bind may have as its source:
+    /// sbx's own profiles and state, which a sandbox could widen its next run with.
+    #[serde(serialize_with = "bytes::paths")]
+    pub guarded: Vec<PathBuf>,
+    /// Privileges of PID 1 and the payload.
+    pub privileges: Privileges,
+    /// Resource limits.
+    pub limits: Limits,
+    /// The payload's environment.
+    pub environment: Vec<Variable>,
+    /// The payload's terminal.
+    pub terminal: Setting<TerminalMode>,
+    /// Inherited descriptors that the payload gets besides 0, 1 and 2.
+    pub keep_fds: Vec<i32>,
+    /// Where the payload starts.
+    pub directory: Setting<Directory>,
+    /// The program and its arguments; nothing for an `explain` without a command.
+    #[serde(serialize_with = "bytes::words")]
+    pub command: Vec<OsString>,
+    /// Where the program is looked for, in order, inside.
+    #[serde(serialize_with = "bytes::paths")]
+    pub candidates: Vec<PathBuf>,
+    /// What was preferred and can't be had: one line each on stderr.
+    pub misses: Vec<String>,
+}
+
+/// A directory inside the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Directory(#[serde(serialize_with = "bytes::path")] pub PathBuf);
+
+/// The id map: one id of the host, one id inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Identity {
+    /// The caller's uid.
+    pub outside_uid: u32,
+    /// The caller's gid.
+    pub outside_gid: u32,
+    /// The uid that it is inside.
+    pub uid: u32,
+    /// The gid that it is inside.
+    pub gid: u32,
+}
+
+/// The namespaces of the sandbox. User, mount, PID, UTS, IPC and cgroup namespaces are its own in every plan that
+/// [`resolve`] makes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Namespaces {
+    /// Its own PID namespace.
+    pub pid: bool,
+    /// Its own host name.
+    pub uts: bool,
+    /// Its own System V IPC and POSIX message queues.
+    pub ipc: bool,
+    /// Its own view of the cgroup hierarchy.
+    pub cgroup: bool,
+    /// What it reaches; a network namespace of its own unless `host`.
+    pub network: Setting<NetworkMode>,
+    /// Offsets of its own clocks.
+    pub time: Option<Setting<TimeOffsets>>,
+    /// Which namespaces the payload may make.
+    pub nested: Setting<Nested>,
+}
+
+/// The filesystem that all mounts go into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Root {
+    /// Bytes of the tmpfs.
+    pub size: u64,
+    /// Files of the tmpfs.
+    pub inodes: u64,
+    /// Whether it is read-only once everything is in place.
+    pub read_only: bool,
+}
+
+/// Privileges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Privileges {
+    /// All five capability sets are emptied, and the securebits locked.
+    pub drop_capabilities: bool,
+    /// `no_new_privs` is set.
+    pub no_new_privs: bool,
+    /// PID 1 is non-dumpable and its arguments are wiped, so that the payload learns nothing from it.
+    pub hide_init: bool,
+    /// The named, empty session keyring is joined in place of the caller's.
+    pub session_keyring: Level,
+}
+
+/// Resource limits.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Limits {
+    /// Bytes of a core dump (`RLIMIT_CORE`).
+    pub core: Setting<u64>,
+    /// Processes and threads (`RLIMIT_NPROC`, counted in the user namespace).
+    pub processes: Setting<u64>,
+    /// Descriptors of each process (`RLIMIT_NOFILE`); the caller's own without it.
+    pub open_files: Option<Setting<u64>>,
+    /// Wall-clock time.
+    pub timeout: Option<Setting<Duration>>,
+}
+
+/// One variable of the payload's environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Variable {
+    /// Its name.
+    #[serde(serialize_with = "bytes::word")]
+    pub name: OsString,
+    /// Its value.
+    #[serde(serialize_with = "bytes::word")]
+    pub value: OsString,
+    /// Who asked for it.
+    #[serde(rename = "set-by", serialize_with = "bytes::display")]
+    pub origin: crate::profile::Origin,
+}

@@ -1,0 +1,311 @@
+//! From what was asked for to what will be done. Pure: the same three values give the same plan on any machine.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::base::{self, Base};
+use super::entries::{self, Layout, Tokens};
+use super::mount::{Access, BindSource, Mount, MountOp};
+use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root};
+use super::{command, environment, unbuilt};
+use crate::host::{Host, WorkingDirectory};
+use crate::invocation::Invocation;
+use crate::profile::{CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap};
+
+/// Directories that many programs share: as the working directory they would be handed over by accident, with the
+/// sockets and files of everything else on the machine.
+const SHARED_DIRECTORIES: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/tmp",
+    "/run/user",
+    "/dev/shm",
+];
+
+/// Makes the plan.
+///
+/// # Errors
+/// [`PlanError`]: nothing was touched.
+pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Plan, PlanError> {
+    unbuilt::refuse(profile, invocation)?;
+    let identity = identity(profile, host);
+    let user = if identity.uid == 0 { "root" } else { &host.user };
+    let home = home_inside(host, user)?;
+    let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.uid));
+    let namespaces = namespaces(profile, invocation, host)?;
+    let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
+    let base = Base {
+        profile,
+        host,
+        home: &home,
+        runtime_dir: &runtime_dir,
+        hostname: &hostname.value,
+        network: namespaces.network.value,
+        uid: identity.uid,
+        gid: identity.gid,
+        user,
+    };
+    let tokens = Tokens { host, home: host.home.as_deref().unwrap_or(&home), uid: host.uid.to_string() };
+    let layout = layout(profile, invocation, host, &base, &tokens)?;
+    let directory = directory(profile, invocation, host, &home, &layout)?;
+    let facts = environment::Facts { home: &home, user, runtime_dir: &runtime_dir };
+    let mut environment = environment::resolve(profile, invocation, host, &facts)?;
+    set_pwd(&mut environment, &directory);
+    let mut misses = Vec::new();
+    let limits = limits(profile, invocation, host, &mut misses)?;
+    let search = environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.clone());
+    let candidates = invocation.command.first().map_or_else(Vec::new, |program| {
+        command::candidates(program, search.as_deref().unwrap_or(OsStr::new("")), &directory.value.0)
+    });
+    let available = if invocation.strict { Level::Require } else { Level::Available };
+    Ok(Plan {
+        profile: profile.name.clone(),
+        layers: profile.layers.clone(),
+        identity,
+        namespaces,
+        hostname,
+        root: Root { size: base::ROOT_SIZE, inodes: base::ROOT_INODES, read_only: true },
+        mounts: layout.into_mounts(),
+        mount_points_on_host: false,
+        guarded: guarded(host),
+        privileges: Privileges {
+            drop_capabilities: true,
+            no_new_privs: true,
+            hide_init: true,
+            session_keyring: available,
+        },
+        limits,
+        environment,
+        terminal: profile.terminal.clone(),
+        keep_fds: keep_fds(invocation)?,
+        directory,
+        command: invocation.command.clone(),
+        candidates,
+        misses,
+    })
+}
+
+fn identity(profile: &Profile, host: &Host) -> Identity {
+    let root = profile.privileges.uid.value == UidMap::Root;
+    Identity {
+        outside_uid: host.uid,
+        outside_gid: host.gid,
+        uid: if root { 0 } else { host.uid },
+        gid: if root { 0 } else { host.gid },
+    }
+}
+
+/// The home directory inside: at the same path as outside, except where that is the root itself.
+fn home_inside(host: &Host, user: &str) -> Result<PathBuf, PlanError> {
+    match &host.home {
+        Some(home) if home.as_path() == Path::new("/") => Ok(Path::new("/home").join(user)),
+        Some(home) => Ok(entries::normalize(home)),
+        None => Err(PlanError::NoHome),
+    }
+}
+
+fn namespaces(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Namespaces, PlanError> {
+    let nested = profile.namespaces.nested.clone();
+    if nested.value == Nested::Full && host.uid == 0 {
+        return Err(PlanError::Conflict {
+            why: "cannot allow all nested namespaces to a sandbox that root starts: they need a `/proc` without mounts \
+                  over it, and root could then change the kernel's settings through it"
+                .to_owned(),
+            origin: nested.origin,
+            hint: "run sbx as an ordinary user, or leave `namespaces.nested` at \"none\" or \"browser\"".to_owned(),
+        });
+    }
+    Ok(Namespaces {
+        pid: true,
+        uts: true,
+        ipc: true,
+        cgroup: true,
+        network: override_with(&profile.network.mode, &invocation.net, "--net"),
+        time: profile.namespaces.time.clone(),
+        nested,
+    })
+}
+
+fn layout(
+    profile: &Profile,
+    invocation: &Invocation,
+    host: &Host,
+    base: &Base<'_>,
+    tokens: &Tokens<'_>,
+) -> Result<Layout, PlanError> {
+    if profile.home.value == HomeMode::Private && host.data_home.is_none() {
+        return Err(PlanError::NoHome);
+    }
+    let mut layout = Layout::new(base.mounts());
+    let cwd = override_with(&profile.filesystem.cwd, &invocation.cwd, "--cwd");
+    let numbers = entries::layer_numbers(&profile.filesystem.entries);
+    let flags_start = numbers.last().map_or(1, |last| last + 1);
+    if let Some(mount) = working_directory(&cwd, host)? {
+        let layer = if invocation.cwd.is_some() { flags_start } else { 0 };
+        layout.add(layer, mount);
+    }
+    for (entry, layer) in profile.filesystem.entries.iter().zip(numbers) {
+        layout.add(layer, tokens.entry(entry)?);
+    }
+    for (index, mount) in entries::flags(invocation, host)?.into_iter().enumerate() {
+        layout.add(flags_start + 1 + index, mount);
+    }
+    Ok(layout)
+}
+
+fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount>, PlanError> {
+    let access = match cwd.value {
+        CwdMode::None => return Ok(None),
+        CwdMode::Ro => Access::ReadOnly,
+        CwdMode::Rw => Access::Writable,
+        CwdMode::Overlay => {
+            return Err(PlanError::NotBuilt {
+                what: "filesystem.cwd".to_owned(),
+                origin: cwd.origin.clone(),
+            });
+        }
+    };
+    let path = match &host.cwd {
+        WorkingDirectory::Known(path) => path,
+        WorkingDirectory::Deleted => return Err(PlanError::WorkingDirectoryDeleted),
+        WorkingDirectory::Unreadable(errno) => return Err(PlanError::WorkingDirectoryUnreadable(*errno)),
+    };
+    let why = if path == Path::new("/") {
+        Some("is the root directory")
+    } else if host.real_homes.iter().any(|home| home == path) {
+        Some("is your home directory")
+    } else if host.real_homes.iter().any(|home| home.starts_with(path)) {
+        Some("contains your home directory")
+    } else if SHARED_DIRECTORIES.iter().any(|shared| Path::new(shared) == path)
+        || host.runtime_dir.as_ref() == Some(path)
+        || ["/proc", "/sys", "/dev"].iter().any(|kernel| path.starts_with(kernel))
+    {
+        Some("is shared by the whole system")
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        return Err(PlanError::WorkingDirectoryTooWide { path: path.clone(), why });
+    }
+    let op = MountOp::Bind {
+        source: BindSource::Path(path.clone()),
+        access,
+        devices: false,
+        optional: false,
+        create: None,
+    };
+    Ok(Some(Mount { dest: path.clone(), op, origin: cwd.origin.clone() }))
+}
+
+/// Where the payload starts: as told, else the working directory when the sandbox has it, else its home.
+fn directory(
+    profile: &Profile,
+    invocation: &Invocation,
+    host: &Host,
+    home: &Path,
+    layout: &Layout,
+) -> Result<Setting<Directory>, PlanError> {
+    if let Some(path) = &invocation.chdir {
+        let origin = Origin::Flag(format!("--chdir {}", path.display()));
+        return match &host.cwd {
+            _ if path.is_absolute() => Ok(Setting::new(Directory(entries::normalize(path)), origin)),
+            WorkingDirectory::Known(cwd) => {
+                Ok(Setting::new(Directory(entries::normalize(&cwd.join(path))), origin))
+            }
+            _ => Err(PlanError::WorkingDirectoryDeleted),
+        };
+    }
+    let given = invocation.cwd.unwrap_or(profile.filesystem.cwd.value) != CwdMode::None;
+    match &host.cwd {
+        WorkingDirectory::Known(cwd) if given && layout.covers(cwd) => {
+            Ok(Setting::new(Directory(cwd.clone()), profile.filesystem.cwd.origin.clone()))
+        }
+        _ => Ok(Setting::default_value(Directory(home.to_owned()))),
+    }
+}
+
+fn set_pwd(environment: &mut Vec<super::Variable>, directory: &Setting<Directory>) {
+    environment.retain(|variable| variable.name != "PWD");
+    environment.push(super::Variable {
+        name: "PWD".into(),
+        value: directory.value.0.clone().into_os_string(),
+        origin: directory.origin.clone(),
+    });
+    environment.sort_by(|left, right| left.name.cmp(&right.name));
+}
+
+fn limits(
+    profile: &Profile,
+    invocation: &Invocation,
+    host: &Host,
+    misses: &mut Vec<String>,
+) -> Result<Limits, PlanError> {
+    let processes = override_with(&profile.limits.pids, &invocation.pids, "--pids");
+    if host.uid == 0 && !processes.is_default() {
+        // RLIMIT_NPROC binds every user but kernel uid 0 (fork's check in kernel/fork.c).
+        let why = "cannot limit processes: the kernel does not hold root to RLIMIT_NPROC";
+        let required =
+            invocation.pids.is_some() || invocation.strict || profile.limits.level.value == Level::Require;
+        match profile.limits.level.value {
+            _ if required => {
+                let hint = "run sbx as an ordinary user".to_owned();
+                return Err(PlanError::Conflict { why: why.to_owned(), origin: processes.origin, hint });
+            }
+            Level::Prefer => misses.push(format!("{why}; running without that limit")),
+            _ => {}
+        }
+    }
+    let flag =
+        |duration: &std::time::Duration| Origin::Flag(format!("--timeout {}s", duration.as_secs_f64()));
+    Ok(Limits {
+        core: Setting::default_value(0),
+        processes,
+        open_files: profile.limits.open_files.clone(),
+        timeout: match &invocation.timeout {
+            Some(timeout) => Some(Setting::new(*timeout, flag(timeout))),
+            None => profile.limits.timeout.clone(),
+        },
+    })
+}
+
+/// sbx's own directories: what lies there decides what the next sandbox may do.
+fn guarded(host: &Host) -> Vec<PathBuf> {
+    let own = [&host.config_home, &host.state_home, &host.data_home]
+        .into_iter()
+        .flatten()
+        .map(|directory| directory.join("sbx"));
+    own.chain([PathBuf::from("/etc/sbx")]).collect()
+}
+
+fn keep_fds(invocation: &Invocation) -> Result<Vec<i32>, PlanError> {
+    match invocation.keep_fds.iter().find(|fd| **fd < 3) {
+        Some(fd) => Err(PlanError::BadDescriptor(*fd)),
+        None => Ok(invocation.keep_fds.clone()),
+    }
+}
+
+/// The profile's value, or the option's when it was given.
+fn override_with<T: Clone>(setting: &Setting<T>, flag: &Option<T>, name: &str) -> Setting<T> {
+    match flag {
+        Some(value) => Setting::new(value.clone(), Origin::Flag(name.to_owned())),
+        None => setting.clone(),
+    }
+}

@@ -1,0 +1,92 @@
+//! Keys and options whose part of sbx does not exist yet: they are known, and refused when they ask for more than
+//! their default. Nothing is ever ignored in silence.
+#![forbid(unsafe_code)]
+
+use super::error::PlanError;
+use crate::invocation::Invocation;
+use crate::profile::{
+    ArgumentsMode, CwdMode, Level, NetworkMode, Origin, Profile, RootSource, Setting, TerminalMode, UidMap,
+    Wayland, WritableLayer, X11Mode,
+};
+
+/// Refuses the first thing that is not built.
+pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), PlanError> {
+    let asked = flag(invocation).map(|flag| (flag.clone(), Origin::Flag(flag))).or_else(|| key(profile));
+    match asked {
+        Some((what, origin)) => Err(PlanError::NotBuilt { what, origin }),
+        None => Ok(()),
+    }
+}
+
+fn flag(invocation: &Invocation) -> Option<String> {
+    let given = [
+        ("--root", invocation.root.is_some()),
+        ("--layer", !invocation.layers.is_empty()),
+        ("--cwd overlay", invocation.cwd == Some(CwdMode::Overlay)),
+        ("--net private", invocation.net == Some(NetworkMode::Private)),
+        ("--net proxy", invocation.net == Some(NetworkMode::Proxy)),
+        ("--allow-host", !invocation.allow_hosts.is_empty()),
+        ("--publish", !invocation.publish.is_empty()),
+        ("--memory", invocation.memory.is_some()),
+        ("--swap", invocation.swap.is_some()),
+        ("--cpus", invocation.cpus.is_some()),
+        ("--name", invocation.name.is_some()),
+        ("--die-with-parent", invocation.die_with_parent),
+        ("--status-fd", invocation.status_fd.is_some()),
+    ];
+    given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag.to_owned())
+}
+
+fn key(profile: &Profile) -> Option<(String, Origin)> {
+    /// The key, if its value is more than the default.
+    fn more<T>(key: &str, setting: &Setting<T>, is_more: impl Fn(&T) -> bool) -> Option<(String, Origin)> {
+        is_more(&setting.value).then(|| (key.to_owned(), setting.origin.clone()))
+    }
+    /// The key, if anything is set or listed.
+    fn any<T>(key: &str, settings: impl IntoIterator<Item = Setting<T>>) -> Option<(String, Origin)> {
+        settings.into_iter().next().map(|setting| (key.to_owned(), setting.origin))
+    }
+    fn listed<T>(key: &str, settings: &[Setting<T>]) -> Option<(String, Origin)> {
+        settings
+            .iter()
+            .find(|setting| !setting.is_default())
+            .map(|setting| (key.to_owned(), setting.origin.clone()))
+    }
+    let Profile { filesystem, privileges, network, limits, seccomp, landlock, display, .. } = profile;
+    let found = [
+        any("app-id", profile.app_id.clone()),
+        more("filesystem.root", &filesystem.root, |root| {
+            !matches!(root, RootSource::Host | RootSource::Empty)
+        }),
+        listed("filesystem.layers", &filesystem.layers),
+        more("filesystem.writable", &filesystem.writable, |writable| *writable != WritableLayer::Tmpfs),
+        more("filesystem.cwd", &filesystem.cwd, |cwd| *cwd == CwdMode::Overlay),
+        listed("filesystem.protect", &filesystem.protect),
+        more("filesystem.arguments", &filesystem.arguments, |mode| *mode != ArgumentsMode::None),
+        more("privileges.uid", &privileges.uid, |map| *map == UidMap::Subordinate),
+        listed("privileges.capabilities", &privileges.capabilities),
+        more("network.mode", &network.mode, |mode| matches!(mode, NetworkMode::Private | NetworkMode::Proxy)),
+        listed("network.allow", &network.allow),
+        listed("network.deny", &network.deny),
+        listed("network.allow-private", &network.allow_private),
+        listed("network.publish", &network.publish),
+        more("network.block-lan", &network.block_lan, |block| *block),
+        any("network.bandwidth", network.bandwidth.clone()),
+        any("limits.memory", limits.memory.clone()),
+        any("limits.swap", limits.swap.clone()),
+        any("limits.cpus", limits.cpus.clone()),
+        listed("seccomp.allow", &seccomp.allow),
+        listed("seccomp.deny", &seccomp.deny),
+        more("seccomp.multiarch", &seccomp.multiarch, |multiarch| *multiarch),
+        more("landlock.level", &landlock.level, |level| matches!(level, Level::Require | Level::Prefer)),
+        listed("landlock.scope", &landlock.scope),
+        more("landlock.files", &landlock.files, |files| *files),
+        more("display.wayland", &display.wayland, |wayland| *wayland != Wayland::Off),
+        more("display.x11", &display.x11, |x11| *x11 != X11Mode::Off),
+        more("audio.playback", &profile.audio_playback, |playback| *playback),
+        more("devices.gpu", &profile.devices_gpu, |gpu| *gpu),
+        listed("dbus.session", &profile.dbus_session),
+        more("terminal.mode", &profile.terminal, |mode| *mode != TerminalMode::Pty),
+    ];
+    found.into_iter().flatten().next()
+}

@@ -1,0 +1,531 @@
+//! Profiles: TOML layers merged into one [`Profile`] in which every value knows where it came from.
+//!
+//! [`Profile::default`] is what every run sits on; layers only change it. Nothing here decides what a value
+//! means for the sandbox: that is [`crate::plan::resolve`].
+#![forbid(unsafe_code)]
+
+mod builtin;
+mod catalog;
+mod error;
+mod file;
+pub mod load;
+mod merge;
+mod schema;
+pub mod search;
+mod set;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::{ProfileError, Warning, Writer};
+
+use crate::diag::Location;
+use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The compiled-in defaults.
+    Default,
+    /// A profile file, or the text of a `--set`.
+    Profile(Location),
+    /// A command-line option, as typed.
+    Flag(String),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::Profile(location) => {
+                write!(f, "{}:{}", crate::diag::escape(&location.source.name), location.line_column().0)
+            }
+            Origin::Flag(flag) => f.write_str(&crate::diag::escape(flag)),
+        }
+    }
+}
+
+/// A value and where it was set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    /// A value of the compiled-in defaults.
+    pub fn default_value(value: T) -> Self {
+        Self { value, origin: Origin::Default }
+    }
+    /// A value and its origin.
+    pub fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+    /// Whether no layer and no flag touched it.
+    pub fn is_default(&self) -> bool {
+        self.origin == Origin::Default
+    }
+}
+
+impl<T: Default> Default for Setting<T> {
+    fn default() -> Self {
+        Self::default_value(T::default())
+    }
+}
+
+/// A run of closed sets of words, each spelled in kebab-case in TOML, on the command line and in output.
+macro_rules! words {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? })+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every word of the set, in order.
+            pub const WORDS: &[&str] = &[$($word),+];
+            /// The word as it is written.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+            /// The value that `word` spells.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    )+};
+}
+
+words! {
+    /// How much a layer of confinement is wanted.
+    Level {
+        /// Cannot be met: nothing runs.
+        Require = "require",
+        /// A miss is one line on stderr and in the status JSON.
+        Prefer = "prefer",
+        /// Used where the kernel has it; shown by `explain`.
+        #[default] Available = "available",
+        /// Not used.
+        Off = "off",
+    }
+    /// What the sandbox gets of the working directory.
+    CwdMode {
+        /// Bound writable.
+        Rw = "rw",
+        /// Bound read-only.
+        Ro = "ro",
+        /// Writable, changes kept in a layer.
+        Overlay = "overlay",
+        /// Nothing: the sandbox starts in its home.
+        #[default] None = "none",
+    }
+    /// What `$HOME` is inside.
+    HomeMode {
+        /// An empty tmpfs.
+        #[default] Ephemeral = "ephemeral",
+        /// A directory of sbx's own, kept between runs, one for each profile.
+        Private = "private",
+        /// Named parts of the real one.
+        AllowList = "allow-list",
+    }
+    /// What happens to files named on the command line.
+    ArgumentsMode {
+        /// Nothing.
+        #[default] None = "none",
+        /// Bound read-only.
+        Ro = "ro",
+        /// Bound writable.
+        Rw = "rw",
+    }
+    /// Which namespaces the payload may make.
+    Nested {
+        /// None: `user.max_user_namespaces` is 0 inside.
+        #[default] None = "none",
+        /// All but mount namespaces: what a browser's own sandbox needs.
+        Browser = "browser",
+        /// All.
+        Full = "full",
+    }
+    /// The id map of the user namespace.
+    UidMap {
+        /// The caller's own ids.
+        #[default] Same = "same",
+        /// 0 inside is the caller outside.
+        Root = "root",
+        /// 0 and the whole subordinate range.
+        Subordinate = "subordinate",
+    }
+    /// What the network namespace reaches.
+    NetworkMode {
+        /// Loopback of its own.
+        #[default] None = "none",
+        /// The host's network.
+        Host = "host",
+        /// A network of its own behind a user-mode NAT.
+        Private = "private",
+        /// A filtering proxy.
+        Proxy = "proxy",
+    }
+    /// What Landlock scopes.
+    LandlockScope {
+        /// Signals to processes outside.
+        #[default] Signal = "signal",
+        /// Abstract unix sockets of processes outside.
+        AbstractUnix = "abstract-unix",
+    }
+    /// Wayland by its socket.
+    Wayland {
+        /// Not given.
+        #[default] Off = "false",
+        /// Given, and required.
+        On = "true",
+        /// Given when there is one.
+        Optional = "optional",
+    }
+    /// Which X server the sandbox reaches.
+    X11Mode {
+        /// None.
+        #[default] Off = "off",
+        /// One of its own.
+        Private = "private",
+        /// The host's.
+        Host = "host",
+    }
+    /// What the payload has for a terminal.
+    TerminalMode {
+        /// One of sbx's own when a terminal is attached.
+        #[default] Pty = "pty",
+        /// The caller's.
+        Inherit = "inherit",
+        /// None.
+        None = "none",
+    }
+}
+
+/// The root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootSource {
+    /// `/usr` and a curated `/etc` of the host.
+    Host,
+    /// Nothing but what is named, and `/proc`, `/dev`, `/tmp`.
+    Empty,
+    /// A directory.
+    Directory(PathTemplate),
+    /// `image:NAME`.
+    Image(String),
+}
+
+/// Where writes to the root filesystem go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WritableLayer {
+    /// A bounded tmpfs, gone at the end.
+    Tmpfs,
+    /// Nowhere: the root is read-only.
+    None,
+    /// `layer:NAME`, kept.
+    Named(String),
+    /// A directory.
+    Directory(PathTemplate),
+}
+
+/// What is done at one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// `read`, `--ro`.
+    Read,
+    /// `write`, `--rw`.
+    Write,
+    /// `hide`, `--hide`.
+    Hide,
+    /// `tmpfs`, `--tmpfs`.
+    Tmpfs,
+    /// `overlay`, `--overlay`.
+    Overlay,
+}
+
+/// One path of `[filesystem]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FilesystemEntry {
+    /// What is done there.
+    pub kind: EntryKind,
+    /// The path outside, or the destination of a tmpfs.
+    pub path: PathTemplate,
+    /// The path inside, when it differs.
+    pub dest: Option<PathTemplate>,
+    /// A missing source is no error.
+    pub optional: bool,
+    /// Bytes, for a tmpfs.
+    pub size: Option<ByteSize>,
+}
+
+/// `[filesystem]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filesystem {
+    /// `root`.
+    pub root: Setting<RootSource>,
+    /// `layers`, topmost first.
+    pub layers: Vec<Setting<PathTemplate>>,
+    /// `writable`.
+    pub writable: Setting<WritableLayer>,
+    /// `cwd`.
+    pub cwd: Setting<CwdMode>,
+    /// `read`, `write`, `hide`, `tmpfs`, `overlay`, in the order of the layers that named them.
+    pub entries: Vec<Setting<FilesystemEntry>>,
+    /// `protect`.
+    pub protect: Vec<Setting<String>>,
+    /// `arguments`.
+    pub arguments: Setting<ArgumentsMode>,
+}
+
+/// `[namespaces]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Namespaces {
+    /// `nested`.
+    pub nested: Setting<Nested>,
+    /// `hostname`.
+    pub hostname: Setting<String>,
+    /// `time`: offsets that the clocks are shifted by; no time namespace without it.
+    pub time: Option<Setting<TimeOffsets>>,
+}
+
+/// Offsets of a time namespace, in nanoseconds, either sign (time_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeOffsets {
+    /// Of `CLOCK_BOOTTIME`.
+    pub boottime: i64,
+    /// Of `CLOCK_MONOTONIC`.
+    pub monotonic: i64,
+}
+
+/// `[privileges]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Privileges {
+    /// `uid`.
+    pub uid: Setting<UidMap>,
+    /// `capabilities`, as `CAP_…` names.
+    pub capabilities: Vec<Setting<caps::Capability>>,
+}
+
+/// `[network]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Network {
+    /// `mode`.
+    pub mode: Setting<NetworkMode>,
+    /// `allow`.
+    pub allow: Vec<Setting<String>>,
+    /// `deny`.
+    pub deny: Vec<Setting<String>>,
+    /// `allow-private`.
+    pub allow_private: Vec<Setting<String>>,
+    /// `publish`.
+    pub publish: Vec<Setting<String>>,
+    /// `block-lan`.
+    pub block_lan: Setting<bool>,
+    /// `bandwidth`.
+    pub bandwidth: Option<Setting<Bandwidth>>,
+}
+
+/// Bytes a second, each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Out of the sandbox.
+    pub up: Option<ByteRate>,
+    /// Into the sandbox.
+    pub down: Option<ByteRate>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// `memory`, bytes.
+    pub memory: Option<Setting<ByteSize>>,
+    /// `swap`, bytes.
+    pub swap: Option<Setting<ByteSize>>,
+    /// `cpus`.
+    pub cpus: Option<Setting<f64>>,
+    /// `pids`, processes and threads.
+    pub pids: Setting<u64>,
+    /// `open-files`, descriptors for each process; the caller's own limit without it.
+    pub open_files: Option<Setting<u64>>,
+    /// `timeout`.
+    pub timeout: Option<Setting<Duration>>,
+    /// `level`.
+    pub level: Setting<Level>,
+}
+
+/// `[seccomp]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seccomp {
+    /// `allow`.
+    pub allow: Vec<Setting<String>>,
+    /// `deny`.
+    pub deny: Vec<Setting<String>>,
+    /// `multiarch`.
+    pub multiarch: Setting<bool>,
+}
+
+/// `[landlock]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Landlock {
+    /// `level`.
+    pub level: Setting<Level>,
+    /// `scope`.
+    pub scope: Vec<Setting<LandlockScope>>,
+    /// `files`.
+    pub files: Setting<bool>,
+}
+
+/// `[environment]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Environment {
+    /// `set`, in the order of first naming.
+    pub set: Vec<(String, Setting<String>)>,
+    /// `keep`.
+    pub keep: Vec<Setting<EnvironmentPattern>>,
+}
+
+/// `[display]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Display {
+    /// `wayland`.
+    pub wayland: Setting<Wayland>,
+    /// `x11`.
+    pub x11: Setting<X11Mode>,
+}
+
+/// Everything that profiles say, merged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// The name asked for, joined by `+` when several were.
+    pub name: String,
+    /// The layers that were merged, lowest first: file paths, `built-in profile NAME`, `--set`.
+    pub layers: Vec<String>,
+    /// `description`.
+    pub description: Option<Setting<String>>,
+    /// `app-id`.
+    pub app_id: Option<Setting<String>>,
+    /// `[filesystem]`.
+    pub filesystem: Filesystem,
+    /// `home.mode`.
+    pub home: Setting<HomeMode>,
+    /// `[namespaces]`.
+    pub namespaces: Namespaces,
+    /// `[privileges]`.
+    pub privileges: Privileges,
+    /// `[network]`.
+    pub network: Network,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[seccomp]`.
+    pub seccomp: Seccomp,
+    /// `[landlock]`.
+    pub landlock: Landlock,
+    /// `[environment]`.
+    pub environment: Environment,
+    /// `[display]`.
+    pub display: Display,
+    /// `audio.playback`.
+    pub audio_playback: Setting<bool>,
+    /// `devices.gpu`.
+    pub devices_gpu: Setting<bool>,
+    /// `dbus.session`.
+    pub dbus_session: Vec<Setting<String>>,
+    /// `terminal.mode`.
+    pub terminal: Setting<TerminalMode>,
+}
+
+/// Environment variables that every sandbox keeps from its caller: what a program needs to find its
+/// programs, speak the user's language and draw on the user's terminal, and nothing that can hold a secret.
+const KEPT_VARIABLES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+];
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            layers: Vec::new(),
+            description: None,
+            app_id: None,
+            filesystem: Filesystem {
+                root: Setting::default_value(RootSource::Host),
+                layers: Vec::new(),
+                writable: Setting::default_value(WritableLayer::Tmpfs),
+                cwd: Setting::default(),
+                entries: Vec::new(),
+                protect: Vec::new(),
+                arguments: Setting::default(),
+            },
+            home: Setting::default(),
+            namespaces: Namespaces {
+                nested: Setting::default(),
+                hostname: Setting::default_value("sandbox".to_owned()),
+                time: None,
+            },
+            privileges: Privileges::default(),
+            network: Network::default(),
+            limits: Limits {
+                memory: None,
+                swap: None,
+                cpus: None,
+                pids: Setting::default_value(4096),
+                open_files: None,
+                timeout: None,
+                level: Setting::default_value(Level::Prefer),
+            },
+            seccomp: Seccomp::default(),
+            landlock: Landlock {
+                level: Setting::default(),
+                scope: [LandlockScope::Signal, LandlockScope::AbstractUnix]
+                    .map(Setting::default_value)
+                    .into(),
+                files: Setting::default(),
+            },
+            environment: Environment {
+                set: Vec::new(),
+                keep: KEPT_VARIABLES
+                    .iter()
+                    .map(|name| {
+                        Setting::default_value(EnvironmentPattern::parse(name).expect("a valid name"))
+                    })
+                    .collect(),
+            },
+            display: Display::default(),
+            audio_playback: Setting::default(),
+            devices_gpu: Setting::default(),
+            dbus_session: Vec::new(),
+            terminal: Setting::default(),
+        }
+    }
+}
+
+/// A profile as `sbx profiles` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Listing {
+    /// Its name.
+    pub name: String,
+    /// Its `description`, or why it can't be read.
+    pub description: String,
+    /// The file, or `built-in`.
+    pub source: String,
+    /// Files of the same name in lower layers that this one hides.
+    pub shadows: Vec<PathBuf>,
+}

@@ -1,0 +1,69 @@
+//! Capability sets (capabilities(7)).
+
+use libc::{c_int, c_ulong};
+use nix::errno::Errno;
+
+use super::check;
+
+const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Empties the ambient and the bounding set. The bounding set is walked until the kernel knows no further
+/// capability, so that those newer than any table go as well.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`.
+pub fn clear_bounding_and_ambient() -> Result<(), Errno> {
+    let none: c_ulong = 0;
+    // SAFETY: this prctl takes no pointers; the unused arguments are zero as it demands.
+    check(unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, none, none, none)
+    })?;
+    for capability in 0..=c_ulong::from(u8::MAX) {
+        // SAFETY: this prctl takes no pointers.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, none, none, none) }) {
+            Ok(_) => {}
+            Err(Errno::EINVAL) if capability > 0 => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EOVERFLOW)
+}
+
+/// Locks the securebits so that uid 0 gives no capabilities on execve, no ambient capability can be raised, and
+/// neither can be undone.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`.
+pub fn lock_securebits() -> Result<(), Errno> {
+    /// `SECBIT_NOROOT`, `SECBIT_NO_SETUID_FIXUP`, `SECBIT_NO_CAP_AMBIENT_RAISE`, each with its lock, and
+    /// `SECBIT_KEEP_CAPS_LOCKED`.
+    const BITS: c_ulong = 0b1110_1111;
+    let none: c_ulong = 0;
+    // SAFETY: this prctl takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, BITS, none, none, none) }).map(drop)
+}
+
+/// Empties the effective, permitted and inheritable sets.
+///
+/// # Errors
+/// None that a kernel is known to give.
+pub fn clear_sets() -> Result<(), Errno> {
+    let header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
+    let data = [Data::default(); 2];
+    // SAFETY: version 3 reads one header and two data elements, both of which live through the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}

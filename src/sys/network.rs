@@ -1,0 +1,25 @@
+//! The one network interface that every sandbox has.
+
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+
+use super::check;
+
+/// Brings the loopback interface up in the current network namespace. One `SIOCSIFFLAGS` gives it 127.0.0.1
+/// and ::1 (netdevice(7)).
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` in the namespace, as under AppArmor's restriction of user namespaces.
+pub fn loopback_up() -> Result<(), Errno> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all zeroes is a valid ifreq: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: request is a valid ifreq that lives through the call, as SIOCSIFFLAGS wants.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+}

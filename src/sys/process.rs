@@ -1,0 +1,241 @@
+//! Processes: `clone3`, `fork`, `execve`, descriptors, signals, the session keyring.
+
+use std::ffi::{CStr, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use libc::{c_int, c_long};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::check;
+
+/// Namespaces and placement of a new process. The flags are `u64` because `CLONE_INTO_CGROUP` does not fit
+/// the `c_int` that libc gives its constants.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clone3 {
+    /// `CLONE_NEW*` bits.
+    pub namespaces: u64,
+    /// A cgroup v2 directory that the child is born in (Linux 5.7).
+    pub cgroup: Option<RawFd>,
+}
+
+/// `CLONE_PIDFD` (Linux 5.2).
+const CLONE_PIDFD: u64 = 0x1000;
+/// `CLONE_INTO_CGROUP` (Linux 5.7); `libc::CLONE_INTO_CGROUP` truncates to 0.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args` of clone3(2), version 2 (88 bytes, Linux 5.7).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Forked {
+    /// The new process.
+    Child,
+    /// The old one, with the new one's pid and, after [`clone3`], its pidfd.
+    Parent(Pid, Option<OwnedFd>),
+}
+
+/// Makes a child with its own copy of memory, in new namespaces.
+///
+/// # Errors
+/// `EPERM`, `ENOSPC`, `EUSERS`, `ENOSYS` where namespaces are forbidden, and what fork(2) says.
+pub fn clone3(request: Clone3) -> Result<Forked, Errno> {
+    let mut pidfd: c_int = -1;
+    let mut args = CloneArgs {
+        flags: request.namespaces | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd).addr() as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = request.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup as u64;
+    }
+    // SAFETY: no CLONE_VM, so the child runs on its own copy of this stack, as after fork(2); args and pidfd live
+    // through the call and the size is that of args. The caller is single-threaded (exec asserts it), so no lock
+    // is held by a thread that the child lacks.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        return Ok(Forked::Child);
+    }
+    // SAFETY: CLONE_PIDFD stored a new descriptor of ours in pidfd.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Forked::Parent(Pid::from_raw(pid as c_int), Some(pidfd)))
+}
+
+/// fork(2) without the C library's fork handlers.
+///
+/// # Errors
+/// `EAGAIN` at the process limit, `ENOMEM`.
+pub fn fork() -> Result<Forked, Errno> {
+    let none: c_long = 0;
+    // SAFETY: clone with SIGCHLD alone and no stack is fork; the caller is single-threaded, so no lock is held by a
+    // thread that the child lacks.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone, c_long::from(libc::SIGCHLD), none, none, none, none)
+    })?;
+    if pid == 0 { Ok(Forked::Child) } else { Ok(Forked::Parent(Pid::from_raw(pid as c_int), None)) }
+}
+
+/// Ends this process at once: no destructors, no exit handlers.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Strings for execve(2): a vector of pointers that ends in a null, and what they point at.
+#[derive(Debug)]
+pub struct StringVector {
+    pointers: Vec<*const c_char>,
+    _strings: Vec<std::ffi::CString>,
+}
+
+impl StringVector {
+    /// Takes the strings over.
+    pub fn new(strings: Vec<std::ffi::CString>) -> Self {
+        // A CString's buffer does not move with the CString.
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { pointers, _strings: strings }
+    }
+}
+
+/// execve(2); returns only the errno of its failure.
+pub fn execve(path: &CStr, arguments: &StringVector, environment: &StringVector) -> Errno {
+    // SAFETY: path is a live NUL-terminated string; both vectors end in a null and point at strings that they own.
+    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2), flag since Linux 5.11).
+///
+/// # Errors
+/// `ENOSYS` or `EINVAL` on older kernels.
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: changes only a flag of descriptors; no descriptor is closed.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    check(result).map(drop)
+}
+
+/// Lets the inherited descriptor `fd` cross execve.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn keep_across_exec(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: F_SETFD takes an int and only changes a flag.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
+}
+
+/// The inherited descriptor `fd`, if it is open.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn inherited(fd: RawFd) -> Result<BorrowedFd<'static>, Errno> {
+    // SAFETY: F_GETFD only reads a flag.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: it is open, it was inherited, and nothing in sbx closes descriptors that it did not open.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Default disposition for every signal that can have one, and an empty mask: an inherited ignored SIGCHLD breaks
+/// programs (bubblewrap#705).
+///
+/// # Errors
+/// None that a kernel is known to give.
+pub fn reset_signals() -> Result<(), Errno> {
+    // SAFETY: all zeroes is a valid sigaction: SIG_DFL, no flags, an empty mask.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    for signal in 1..=libc::SIGRTMAX() {
+        // 32 and 33 belong to the C library, which refuses them; neither is ever ignored by it.
+        if matches!(signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33) {
+            continue;
+        }
+        // SAFETY: default lives through the call; the old action is not asked for.
+        check(unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) })?;
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()
+}
+
+/// Sends a signal through a pidfd (Linux 5.1): never to a later process of the same number.
+///
+/// # Errors
+/// `ESRCH` when the process is gone.
+pub fn signal_pidfd(pidfd: impl std::os::fd::AsFd, signal: i32) -> Result<(), Errno> {
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: a null info makes the kernel fill it in, as kill(2) does.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, info, 0) };
+    check(result).map(drop)
+}
+
+/// Joins the session keyring called `name`, making it if need be. It replaces the caller's session keyring, which
+/// would otherwise be readable inside: keyrings have no namespace (session-keyring(7)).
+///
+/// # Errors
+/// `ENOSYS` without keyrings, `EDQUOT` when the user's quota is used up.
+pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: name is a live NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+}
+
+/// Where the argument strings of this process lie, as the C library hands them to initialisers.
+static ARGUMENTS: AtomicPtr<*mut c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+extern "C" fn remember_arguments(_count: c_int, arguments: *mut *mut c_char, _environment: *mut *mut c_char) {
+    ARGUMENTS.store(arguments, Ordering::Relaxed);
+}
+
+// SAFETY: glibc calls every entry of .init_array with main's three arguments, which is this function's type.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static REMEMBER: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = remember_arguments;
+
+/// Overwrites the argument strings of this process, which `/proc/PID/cmdline` shows to everybody who sees the
+/// process, and names it `name` (at most 15 bytes).
+pub fn hide_arguments(name: &CStr) {
+    let arguments = ARGUMENTS.load(Ordering::Relaxed);
+    let mut index = 0;
+    while !arguments.is_null() {
+        // SAFETY: arguments is main's argv: pointers up to a null, each to a writable NUL-terminated string that lives
+        // as long as the process. This process is a fork of its own, so nobody else reads them.
+        unsafe {
+            let argument = *arguments.add(index);
+            if argument.is_null() {
+                break;
+            }
+            std::ptr::write_bytes(argument, 0, libc::strlen(argument));
+        }
+        index += 1;
+    }
+    let _ = nix::sys::prctl::set_name(name);
+}
+
+/// readlinkat(2) on a symlink opened with `O_PATH | O_NOFOLLOW`, into a caller's buffer: nix's allocates.
+///
+/// # Errors
+/// `ENOENT` when `link` is no symlink.
+pub fn read_link(link: impl std::os::fd::AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let fd = link.as_fd().as_raw_fd();
+    // SAFETY: the path is a live empty string, and the kernel writes at most the buffer's length into it.
+    let length = check(
+        unsafe { libc::readlinkat(fd, c"".as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as i64,
+    )?;
+    Ok(length as usize)
+}
