@@ -102,7 +102,7 @@ pub fn render(severity: Severity, what: &dyn Diagnose, color: bool) -> String {
     let (on, off) = if color { (paint, "\x1b[0m") } else { ("", "") };
     let mut out = format!("sbx: {on}{word}{off}: ");
     if let Some(location) = what.location() {
-        let _ = write!(out, "{}: ", escape(&location.short()));
+        let _ = write!(out, "{}: ", escape(location.short()));
     }
     let _ = writeln!(out, "{what}");
     if let Some(location) = what.location() {

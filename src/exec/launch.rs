@@ -97,7 +97,7 @@ fn namespaces(plan: &Plan) -> u64 {
     wanted
         .into_iter()
         .filter(|(_, wanted)| *wanted)
-        .fold(0, |flags, (flag, _)| flags | u64::from(flag.cast_unsigned()))
+        .fold(0, |flags, (flag, _)| flags | u64::from(flag as u32))
 }
 
 /// PID 1, seen from outside.

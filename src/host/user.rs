@@ -20,7 +20,7 @@ fn parse(passwd: &[u8], uid: u32) -> Option<Account> {
     passwd.split(|byte| *byte == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
         let [name, _, id, _, _, home, ..] = fields[..] else { return None };
-        let name = str::from_utf8(name).ok()?;
+        let name = std::str::from_utf8(name).ok()?;
         let usable = !name.is_empty() && !name.contains(char::is_control);
         let home = PathBuf::from(std::ffi::OsStr::from_bytes(home));
         (usable && home.is_absolute() && id == uid.to_string().as_bytes())

@@ -55,7 +55,7 @@ pub(super) fn resolve(
                 .map(|(_, value)| value.clone())
                 .ok_or_else(|| PlanError::NoVariable(flag.name.to_string_lossy().into_owned()))?,
         };
-        let origin = Origin::Flag(format!("--env {}", flag.name.display()));
+        let origin = Origin::Flag(format!("--env {}", flag.name.to_string_lossy()));
         put(flag.name.clone(), value, &origin);
     }
     let variables = variables.into_iter().map(|(name, (value, origin))| Variable { name, value, origin });

@@ -17,7 +17,7 @@ pub fn loopback_up() -> Result<(), Errno> {
     // SAFETY: all zeroes is a valid ifreq: an empty name and no flags.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+        *to = *from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: request is a valid ifreq that lives through the call, as SIOCSIFFLAGS wants.
