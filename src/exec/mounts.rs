@@ -115,32 +115,38 @@ impl<'a> Builder<'a> {
                 let target = self.open_directory(item)?;
                 overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)
             }
-            Op::Dir { mode } => self.at_place(item, Step::Create, |place, name| {
-                match mkdirat(place.directory, name, walk::mode(*mode)) {
-                    Err(Errno::EEXIST) if place.own => change_mode(&place, name, *mode),
-                    Err(Errno::EEXIST) => Ok(()),
-                    other => other,
-                }
-            }),
+            Op::Dir { mode } => {
+                self.at_place(item, Step::Create, |place, name| make_directory(place, name, *mode))
+            }
+            Op::Private { mode } => {
+                self.at_place(item, Step::Create, |place, name| make_directory(place, name, *mode))?;
+                let tree = self.clone_inside(item, false)?;
+                self.attach(item, &tree, true)
+            }
             Op::File { content, mode } => self.at_place(item, Step::Create, |place, name| {
-                write_file(place.directory, name, content, *mode).map(drop)
+                write_file(&new_file(place, name, *mode)?, content)
             }),
+            Op::Copy { source, mode } => {
+                let source = regular_file(source, n)?;
+                self.at_place(item, Step::Create, |place, name| copy(&source, &new_file(place, name, *mode)?))
+            }
             Op::Data { content, mode, attr } => {
-                let scratch = self.scratch.as_fd();
-                write_file(scratch, DATA_FILE, content, *mode).at_item(Step::Create, n)?;
-                let tree = mount::clone_tree(scratch, DATA_FILE, false).at_item(Step::Create, n)?;
-                unlinkat(scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)?;
+                let scratch = Place { directory: self.scratch.as_fd(), own: true };
+                let file = new_file(&scratch, DATA_FILE, *mode).at_item(Step::Create, n)?;
+                write_file(&file, content).at_item(Step::Create, n)?;
+                let tree = mount::clone_tree(&self.scratch, DATA_FILE, false).at_item(Step::Create, n)?;
+                unlinkat(&self.scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)?;
                 mount::restrict(&tree, *attr, false).at_item(Step::Restrict, n)?;
                 self.attach(item, &tree, false)
             }
             Op::Symlink { target } => self.at_place(item, Step::Create, |place, name| {
                 match symlinkat(target.as_c_str(), place.directory, name) {
-                    Err(Errno::EEXIST) if says(&place, name, target)? => Ok(()),
+                    Err(Errno::EEXIST) if says(place, name, target)? => Ok(()),
                     other => other,
                 }
             }),
             Op::Chmod { mode } => {
-                self.at_place(item, Step::Create, |place, name| change_mode(&place, name, *mode))
+                self.at_place(item, Step::Create, |place, name| change_mode(place, name, *mode))
             }
             Op::Mask => self.mask(item),
             Op::ReadOnly => self.read_only(item),
@@ -169,20 +175,30 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let on_host = self.on_host;
-        self.at_place(item, Step::Target, |place, name| match walk::kind(place.directory, name) {
-            Ok(_) => Ok(()),
-            Err(Errno::ENOENT) if !place.own && !on_host => Err(Errno::ENOENT),
-            Err(Errno::ENOENT) if is_dir => mkdirat(place.directory, name, walk::mode(0o755)),
-            Err(Errno::ENOENT) => mknodat(place.directory, name, SFlag::S_IFREG, walk::mode(0o444), 0),
-            Err(errno) => Err(errno),
-        })
-        .map_err(|failure| match failure {
-            Failure { step: Step::Target, errno: Errno::ENOENT, .. } => {
-                Failure { step: Step::HostMountPoint, ..failure }
+        let mut step = Step::Target;
+        let attached = self.at_place(item, Step::Target, |place, name| {
+            step = Step::Target;
+            let made = match is_dir {
+                _ if !place.own && !on_host => Err(Errno::EEXIST),
+                true => mkdirat(place.directory, name, walk::mode(0o755)),
+                false => mknodat(place.directory, name, SFlag::S_IFREG, walk::mode(0o444), 0),
+            };
+            match made {
+                Err(Errno::EEXIST) => match not_a_link(place, name) {
+                    Err(Errno::ENOENT) => {
+                        step = Step::HostMountPoint;
+                        return Err(Errno::ENOENT);
+                    }
+                    other => other.map(drop)?,
+                },
+                other => other?,
             }
-            other => other,
-        })?;
-        self.at_place(item, Step::Attach, |place, name| mount::attach(tree, place.directory, name))
+            step = Step::Attach;
+            mount::attach(tree, place.directory, name)
+        });
+        attached.map_err(
+            |failure| if failure.step == Step::Target { Failure { step, ..failure } } else { failure },
+        )
     }
 
     /// Covers what is there. Nothing is made where nothing is.
@@ -207,14 +223,19 @@ impl<'a> Builder<'a> {
     fn read_only(&mut self, item: &'a Item) -> Result<()> {
         let n = item.index;
         let Some(kind) = self.existing(item)? else { return Ok(()) };
-        let mut tree = None;
-        self.at_place(item, Step::Source, |place, name| {
-            tree = Some(mount::clone_tree(place.directory, name, true)?);
-            Ok(())
-        })?;
-        let tree = tree.ok_or(Errno::ENOENT).at_item(Step::Source, n)?;
+        let tree = self.clone_inside(item, true)?;
         mount::restrict(&tree, MountAttr::RDONLY, true).at_item(Step::Restrict, n)?;
         self.attach(item, &tree, kind == SFlag::S_IFDIR)
+    }
+
+    /// A detached copy of what is at the destination.
+    fn clone_inside(&mut self, item: &'a Item, recursive: bool) -> Result<OwnedFd> {
+        let mut tree = None;
+        self.at_place(item, Step::Source, |place, name| {
+            tree = Some(mount::clone_tree(place.directory, name, recursive)?);
+            Ok(())
+        })?;
+        tree.ok_or(Errno::ENOENT).at_item(Step::Source, item.index)
     }
 
     /// What is at the destination, if anything.
@@ -225,13 +246,12 @@ impl<'a> Builder<'a> {
             Err(errno) => return Err(Failure { step: Step::Target, item: item.index, errno }),
         }
         let mut found = None;
-        self.at_place(item, Step::Target, |place, name| match walk::kind(place.directory, name) {
-            Ok(kind) => {
-                found = Some(kind);
+        self.at_place(item, Step::Target, |place, name| match not_a_link(place, name) {
+            Err(Errno::ENOENT) => Ok(()),
+            other => {
+                found = Some(other?);
                 Ok(())
             }
-            Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno),
         })?;
         Ok(found)
     }
@@ -244,6 +264,7 @@ impl<'a> Builder<'a> {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno),
             }
+            not_a_link(place, name)?;
             opened = Some(walk::open_without_links(place.directory, name, OFlag::O_DIRECTORY)?);
             Ok(())
         })?;
@@ -251,13 +272,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Calls `act` with the directory of the item's destination and the name in it. Directories above it are made where
-    /// only this set-up can have written; links on the way are followed inside the root when nobody else can have planted
-    /// them.
+    /// only this set-up can have written. `act` says `ELOOP` when it meets a link of that name: links are followed inside
+    /// the root, if nobody else can have planted them, and `act` is called again with what they lead to.
     fn at_place(
         &mut self,
         item: &'a Item,
         step: Step,
-        act: impl FnOnce(Place<'_>, &CStr) -> nix::Result<()>,
+        mut act: impl FnMut(&Place<'_>, &CStr) -> nix::Result<()>,
     ) -> Result<()> {
         let n = item.index;
         if self.last.as_ref().is_none_or(|(parent, ..)| *parent != item.parent.as_c_str()) {
@@ -270,12 +291,10 @@ impl<'a> Builder<'a> {
         let Some((_, directory, own)) = &self.last else {
             return Err(Failure { step, item: n, errno: Errno::ENOENT });
         };
-        let place = Place { directory: directory.as_fd(), own: *own };
-        let follows = !matches!(item.op, Op::Symlink { .. });
-        if follows && walk::kind(place.directory, &item.name) == Ok(SFlag::S_IFLNK) {
-            return self.behind_links(item, step, act);
+        match act(&Place { directory: directory.as_fd(), own: *own }, &item.name) {
+            Err(Errno::ELOOP) => self.behind_links(item, step, act),
+            result => result.at_item(step, n),
         }
-        act(place, &item.name).at_item(step, n)
     }
 
     /// The slow way: the destination's path has a link.
@@ -283,7 +302,7 @@ impl<'a> Builder<'a> {
         &mut self,
         item: &'a Item,
         step: Step,
-        act: impl FnOnce(Place<'_>, &CStr) -> nix::Result<()>,
+        mut act: impl FnMut(&Place<'_>, &CStr) -> nix::Result<()>,
     ) -> Result<()> {
         let n = item.index;
         let mut canonical = PathBuffer::new();
@@ -299,7 +318,7 @@ impl<'a> Builder<'a> {
         }
         let (parent, name) = canonical.split();
         let (directory, own) = self.make_directories(parent.as_c_str(), n)?;
-        act(Place { directory: directory.as_fd(), own }, name.as_c_str()).at_item(step, n)
+        act(&Place { directory: directory.as_fd(), own }, name.as_c_str()).at_item(step, n)
     }
 
     /// Opens a link-free directory below the root, making what is missing; whether only this set-up can have written there.
@@ -381,23 +400,72 @@ fn is_trusted(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool> {
     Ok(is_own(directory, own)? || fstatvfs(directory)?.flags().contains(FsFlags::ST_RDONLY))
 }
 
-/// Writes a new file and closes it.
-fn write_file(directory: BorrowedFd<'_>, name: &CStr, content: &Content, mode: u32) -> nix::Result<()> {
+/// What is called `name`; `ELOOP` when that is a link.
+fn not_a_link(place: &Place<'_>, name: &CStr) -> nix::Result<SFlag> {
+    match walk::kind(place.directory, name)? {
+        SFlag::S_IFLNK => Err(Errno::ELOOP),
+        kind => Ok(kind),
+    }
+}
+
+/// A directory with just this mode, where one is or can be made.
+fn make_directory(place: &Place<'_>, name: &CStr, mode: u32) -> nix::Result<()> {
+    match mkdirat(place.directory, name, walk::mode(mode)) {
+        Err(Errno::EEXIST) => match not_a_link(place, name)? {
+            SFlag::S_IFDIR if place.own => change_mode(place, name, mode),
+            SFlag::S_IFDIR => Ok(()),
+            _ => Err(Errno::ENOTDIR),
+        },
+        other => other,
+    }
+}
+
+/// A new, empty file.
+fn new_file(place: &Place<'_>, name: &CStr, mode: u32) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(directory, name, flags, walk::mode(mode))?;
+    match openat(place.directory, name, flags, walk::mode(mode)) {
+        Err(Errno::EEXIST) => not_a_link(place, name).and(Err(Errno::EEXIST)),
+        other => other,
+    }
+}
+
+fn write_file(file: &OwnedFd, content: &Content) -> nix::Result<()> {
     match content {
-        Content::Bytes(bytes) => write_all(&file, bytes),
+        Content::Bytes(bytes) => write_all(file, bytes),
         Content::Fd(fd) => {
             let input = process::inherited(*fd)?;
             let mut buffer = [0; 16 * 1024];
             loop {
                 match nix::unistd::read(input, &mut buffer) {
                     Ok(0) => return Ok(()),
-                    Ok(length) => write_all(&file, &buffer[..length])?,
+                    Ok(length) => write_all(file, &buffer[..length])?,
                     Err(Errno::EINTR) => {}
                     Err(errno) => return Err(errno),
                 }
             }
+        }
+    }
+}
+
+/// A regular file of the host's, opened for reading without following links.
+fn regular_file(path: &CStr, n: u32) -> Result<OwnedFd> {
+    let file = walk::open_readable(path).at_item(Step::Source, n)?;
+    let kind = SFlag::from_bits_truncate(fstat(&file).at_item(Step::Source, n)?.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFREG {
+        Ok(file)
+    } else {
+        Err(Failure { step: Step::Source, item: n, errno: Errno::EINVAL })
+    }
+}
+
+/// Copies all of `from`, in the kernel.
+fn copy(from: &OwnedFd, to: &OwnedFd) -> nix::Result<()> {
+    const AT_MOST: usize = 1 << 20;
+    loop {
+        match nix::sys::sendfile::sendfile(to, from, None, AT_MOST) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
 }
@@ -413,11 +481,12 @@ pub(super) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     Ok(())
 }
 
-/// Sets the mode of something of the set-up's own, which can be no link.
+/// Sets the mode of something of the set-up's own, where no link can appear after the look.
 fn change_mode(place: &Place<'_>, name: &CStr, mode: u32) -> nix::Result<()> {
     if !place.own {
         return Err(Errno::EROFS);
     }
+    not_a_link(place, name)?;
     fchmodat(place.directory, name, walk::mode(mode), FchmodatFlags::FollowSymlink)
 }
 

@@ -39,6 +39,8 @@ pub(super) enum Op {
     Mqueue,
     Overlay { lower: Vec<Source>, upper: Upper },
     Dir { mode: u32 },
+    Private { mode: u32 },
+    Copy { source: CString, mode: u32 },
     File { content: Content, mode: u32 },
     Data { content: Content, mode: u32, attr: MountAttr },
     Symlink { target: CString },
@@ -193,6 +195,8 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
             Op::Overlay { lower, upper }
         }
         MountOp::Dir { mode } => Op::Dir { mode: *mode },
+        MountOp::Private { mode } => Op::Private { mode: *mode },
+        MountOp::Copy { source, mode } => Op::Copy { source: c_string(source.as_os_str())?, mode: *mode },
         MountOp::File { content, mode } => Op::File { content: content.clone(), mode: *mode },
         MountOp::Data { content, mode, access } => Op::Data {
             content: content.clone(),

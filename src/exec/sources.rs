@@ -51,8 +51,8 @@ fn id(status: &FileStat) -> FileId {
     (status.st_dev, status.st_ino)
 }
 
-fn is_dir(status: &FileStat) -> bool {
-    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
 
 impl<'a> Resolver<'a> {
@@ -88,12 +88,11 @@ impl<'a> Resolver<'a> {
         if let Some(mode) = create {
             make_directory(&path, mode).map_err(|error| Self::missing(mount, &path, errno_of(&error)))?;
         }
-        let (canonical, fd) = match self.open(mount, &path) {
+        let (canonical, status) = match self.open(mount, &path) {
             Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR) if optional => return Ok(None),
             Err(errno) => return Err(Self::missing(mount, &path, errno)),
         };
-        let status = fstat(&fd).map_err(|errno| Self::missing(mount, &path, errno))?;
         if access == Access::Writable {
             if create.is_none() {
                 self.check_guarded(mount, &canonical)?;
@@ -102,14 +101,14 @@ impl<'a> Resolver<'a> {
         }
         let path = CString::new(canonical.into_os_string().as_bytes())
             .map_err(|_| Self::missing(mount, &path, Errno::EINVAL))?;
-        Ok(Some(Source { path, is_dir: is_dir(&status), expect }))
+        Ok(Some(Source { path, is_dir: kind(&status) == SFlag::S_IFDIR, expect }))
     }
 
-    /// Opens `path` and says what it is called without links; remembers each link on the way.
-    fn open(&mut self, mount: usize, path: &Path) -> Result<(PathBuf, OwnedFd), Errno> {
+    /// Opens `path` and says what it is called without links, and what it is; remembers each link on the way.
+    fn open(&mut self, mount: usize, path: &Path) -> Result<(PathBuf, FileStat), Errno> {
         let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-        match walk::open_source(&text) {
-            Ok(fd) if !is_link(&fd)? => return Ok((path.to_owned(), fd)),
+        match walk::open_source(&text).and_then(fstat) {
+            Ok(status) if kind(&status) != SFlag::S_IFLNK => return Ok((path.to_owned(), status)),
             Ok(_) | Err(Errno::ELOOP) => {}
             Err(errno) => return Err(errno),
         }
@@ -131,7 +130,8 @@ impl<'a> Resolver<'a> {
         }
         let canonical = PathBuf::from("/").join(OsStr::from_bytes(canonical.as_bytes()));
         let text = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-        Ok((canonical, walk::open_source(&text)?))
+        let status = fstat(walk::open_source(&text)?)?;
+        Ok((canonical, status))
     }
 
     /// A writable source must not hold what decides about the next sandbox, nor lie in it.
@@ -175,10 +175,6 @@ impl<'a> Resolver<'a> {
         };
         Ok(Some((one(upper)?, one(work)?)))
     }
-}
-
-fn is_link(fd: &OwnedFd) -> Result<bool, Errno> {
-    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
 }
 
 /// Where an inherited descriptor leads. The inside compares what it opens there with what the descriptor is.

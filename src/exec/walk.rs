@@ -95,9 +95,19 @@ pub(super) fn open_source(path: &CStr) -> Result<OwnedFd, Errno> {
     open(nix::fcntl::AT_FDCWD, path, OFlag::empty(), resolve)
 }
 
+/// Opens a link-free absolute path of the host's for reading, without waiting for the writer of a FIFO.
+pub(super) fn open_readable(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    open_flags(nix::fcntl::AT_FDCWD, path, flags, resolve)
+}
+
 fn open(root: impl AsFd, path: &CStr, extra: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-    let how =
-        OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | extra).resolve(resolve);
+    open_flags(root, path, OFlag::O_PATH | extra, resolve)
+}
+
+fn open_flags(root: impl AsFd, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(resolve);
     // RESOLVE_IN_ROOT answers EAGAIN when something was renamed meanwhile (openat2(2)).
     for _ in 0..128 {
         match openat2(root.as_fd(), path, how) {

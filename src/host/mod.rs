@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 pub use command::{elf_machine, find_command, is_executable};
 
-/// Entries of `/etc` that programs need and that say nothing of the user: the loader, names, time zone,
-/// certificates, fonts, terminals, sound and graphics configuration. `passwd`, `group`, `hosts`, `hostname`,
-/// `resolv.conf` and `machine-id` are made anew for each sandbox.
+/// Entries of `/etc` that programs of every kind need and that say nothing of the user: the loader, names, time zone,
+/// certificates, languages. `passwd`, `group`, `hosts`, `hostname`, `resolv.conf` and `machine-id` are made anew for each
+/// sandbox; what only desktop programs read belongs to their profiles.
 pub const ETC_ENTRIES: &[&str] = &[
     "ld.so.cache",
     "ld.so.conf",
@@ -26,15 +26,11 @@ pub const ETC_ENTRIES: &[&str] = &[
     "timezone",
     "locale.alias",
     "locale.conf",
-    "locale.gen",
     "nsswitch.conf",
     "host.conf",
     "gai.conf",
     "protocols",
     "services",
-    "ethertypes",
-    "networks",
-    "login.defs",
     "shells",
     "bash.bashrc",
     "bashrc",
@@ -46,61 +42,29 @@ pub const ETC_ENTRIES: &[&str] = &[
     "fish",
     "inputrc",
     "terminfo",
-    "magic",
     "mime.types",
-    "mailcap",
-    "papersize",
-    "debian_version",
     "os-release",
     "lsb-release",
+    "debian_version",
     "redhat-release",
-    "fedora-release",
-    "arch-release",
-    "alpine-release",
     "system-release",
-    "SuSE-release",
-    "nixos",
     "static",
     "fonts",
     "ssl",
     "pki",
     "ca-certificates",
-    "ca-certificates.conf",
     "crypto-policies",
     "gnutls",
     "pkcs11",
-    "xdg",
-    "gtk-2.0",
-    "gtk-3.0",
-    "gtk-4.0",
-    "X11",
-    "drirc",
-    "glvnd",
-    "egl",
-    "vulkan",
-    "OpenCL",
-    "alsa",
-    "asound.conf",
-    "pulse",
-    "pipewire",
     "java",
     "perl",
     "python3",
-    "python3.11",
-    "python3.12",
-    "python3.13",
-    "emacs",
-    "vim",
-    "vimrc",
-    "nanorc",
-    "manpath.config",
-    "mke2fs.conf",
-    "wgetrc",
-    "libnl-3",
     "dpkg",
     "rpm",
-    "paperspecs",
 ];
+
+/// Bytes up to which a configuration file is copied into the sandbox rather than mounted.
+const SMALL_FILE: u64 = 256 << 10;
 
 /// Names directly below `/` that may be links into `/usr`.
 const SYSTEM_ENTRIES: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -113,6 +77,8 @@ const STORES: &[&str] = &["/nix/store", "/gnu/store", "/run/current-system", "/r
 pub enum Entry {
     /// A symbolic link, and what it says.
     Link(PathBuf),
+    /// A regular file that everybody may read, of at most some hundred KiB.
+    SmallFile,
     /// Anything else.
     Real,
 }
@@ -204,7 +170,7 @@ pub fn probe() -> Host {
         .into_iter()
         .flatten()
         .filter(|path| path != Path::new("/"))
-        .map(|path| fs::canonicalize(&path).unwrap_or(path))
+        .map(without_links)
         .collect();
     real_homes.dedup();
     let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
@@ -235,6 +201,17 @@ pub fn probe() -> Host {
     }
 }
 
+/// The path without symlinks; as it is where it can't be resolved. Most have none, which one call tells.
+fn without_links(path: PathBuf) -> PathBuf {
+    use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+    let how =
+        OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(AT_FDCWD, &path, how) {
+        Ok(_) => path.components().collect(),
+        Err(_) => fs::canonicalize(&path).unwrap_or(path),
+    }
+}
+
 fn working_directory() -> WorkingDirectory {
     // getcwd(2) says `(unreachable)/…` for a directory outside the root and ENOENT for a removed one.
     match nix::unistd::getcwd() {
@@ -255,7 +232,13 @@ fn entries(below: &str, names: &[&'static str]) -> Vec<(&'static str, Entry)> {
     let found = names.iter().filter_map(|name| {
         let path = Path::new(below).join(name);
         let metadata = fs::symlink_metadata(&path).ok()?;
-        let entry = if metadata.is_symlink() { Entry::Link(fs::read_link(&path).ok()?) } else { Entry::Real };
+        let entry = if metadata.is_symlink() {
+            Entry::Link(fs::read_link(&path).ok()?)
+        } else if metadata.is_file() && metadata.len() <= SMALL_FILE && metadata.mode() & 0o004 != 0 {
+            Entry::SmallFile
+        } else {
+            Entry::Real
+        };
         Some((*name, entry))
     });
     found.collect()

@@ -8,13 +8,12 @@ use crate::host::{Entry, Host};
 use crate::profile::{HomeMode, NetworkMode, Profile, RootSource};
 
 const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Bytes of the root tmpfs: mount points, links and a few small files.
-pub(super) const ROOT_SIZE: u64 = 16 * MIB;
-/// Files of the root tmpfs: room for some ten thousand mount points.
-pub(super) const ROOT_INODES: u64 = 64 * KIB;
+/// Bytes of the root tmpfs: everything that a sandbox writes without a place of the host's.
+pub(super) const ROOT_SIZE: u64 = 2 * GIB;
+/// Files of the root tmpfs.
+pub(super) const ROOT_INODES: u64 = 512 * KIB;
 /// Bytes of a tmpfs that nobody gave a size.
 pub(super) const TMPFS_SIZE: u64 = GIB;
 
@@ -87,6 +86,7 @@ impl Base<'_> {
     fn entry(&self, mounts: &mut Vec<Mount>, dest: PathBuf, entry: &Entry) {
         let op = match entry {
             Entry::Link(target) => MountOp::Symlink { target: target.clone() },
+            Entry::SmallFile => MountOp::Copy { source: dest.clone(), mode: 0o644 },
             Entry::Real => read_only(dest.clone()),
         };
         self.add(mounts, dest, op);
@@ -106,8 +106,8 @@ impl Base<'_> {
             let dest = Path::new("/etc").join(name);
             match entry {
                 // A link to where the sandbox has the same thing stays a link: its text is read for the time zone's name.
-                Entry::Link(target) if stays_inside(target) => self.entry(mounts, dest, entry),
-                _ => self.entry(mounts, dest, &Entry::Real),
+                Entry::Link(target) if !stays_inside(target) => self.entry(mounts, dest, &Entry::Real),
+                _ => self.entry(mounts, dest, entry),
             }
         }
         let mut file = |name: &str, bytes: Vec<u8>| {
@@ -159,14 +159,14 @@ impl Base<'_> {
             self.add(mounts, dev.join(name), MountOp::Symlink { target: target.into() });
         }
         self.add(mounts, "/dev/pts", MountOp::Devpts);
-        self.add(mounts, "/dev/shm", tmpfs(GIB, 0o1777));
+        self.add(mounts, "/dev/shm", MountOp::Private { mode: 0o1777 });
         self.add(mounts, "/dev/mqueue", MountOp::Mqueue);
     }
 
     /// What is empty and the sandbox's own: `/tmp`, `/run`, the runtime directory, the home directory.
     fn private(&self, mounts: &mut Vec<Mount>) {
-        self.add(mounts, "/tmp", tmpfs(TMPFS_SIZE, 0o1777));
-        self.add(mounts, "/run", tmpfs(64 * MIB, 0o755));
+        self.add(mounts, "/tmp", MountOp::Private { mode: 0o1777 });
+        self.add(mounts, "/run", MountOp::Private { mode: 0o755 });
         self.add(mounts, self.runtime_dir, MountOp::Dir { mode: 0o700 });
         self.add(mounts, "/var/tmp", MountOp::Symlink { target: "/tmp".into() });
         self.add(mounts, "/var/run", MountOp::Symlink { target: "/run".into() });
@@ -179,7 +179,7 @@ impl Base<'_> {
                 optional: false,
                 create: Some(0o700),
             },
-            _ => tmpfs(TMPFS_SIZE, 0o700),
+            _ => MountOp::Private { mode: 0o700 },
         };
         mounts.push(Mount { dest: self.home.to_owned(), op, origin: home.origin.clone() });
     }

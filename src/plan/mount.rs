@@ -137,6 +137,19 @@ pub enum MountOp {
         /// Its mode.
         mode: u32,
     },
+    /// A new directory of the root filesystem that can be written although the root can't: it shares the root's size.
+    Private {
+        /// Its mode.
+        mode: u32,
+    },
+    /// A new file in the root filesystem with what a small file of the host's holds now. Cheaper than a bind.
+    Copy {
+        /// The file's path, without links.
+        #[serde(serialize_with = "bytes::path")]
+        source: PathBuf,
+        /// The copy's mode.
+        mode: u32,
+    },
     /// A new file in the root filesystem.
     File {
         /// What is in it.
@@ -183,6 +196,8 @@ impl MountOp {
             MountOp::Mqueue => "mqueue",
             MountOp::Overlay { .. } => "overlay",
             MountOp::Dir { .. } => "dir",
+            MountOp::Private { .. } => "private",
+            MountOp::Copy { .. } => "copy",
             MountOp::File { .. } => "file",
             MountOp::Data { .. } => "data",
             MountOp::Symlink { .. } => "symlink",
