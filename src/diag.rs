@@ -151,6 +151,13 @@ pub fn quote(text: impl AsRef<OsStr>) -> String {
     format!("`{}`", escape(text))
 }
 
+/// The kernel's words for an errno, as they stand in the middle of a sentence.
+pub fn errno_words(errno: nix::errno::Errno) -> String {
+    let mut characters = errno.desc().chars();
+    let first = characters.next().into_iter().flat_map(char::to_lowercase);
+    first.chain(characters).collect()
+}
+
 /// The candidate nearest to `word` by edit distance, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1) + 1;

@@ -109,7 +109,10 @@ fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<St
 }
 
 /// The plan of an invocation on this machine.
-fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
+///
+/// # Errors
+/// [`Error`] of the stage that found it: nothing was touched.
+pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
     let host = host::probe();
     let search = SearchPath::new(host.config_home.as_deref());
     let names = if invocation.profiles.is_empty() {

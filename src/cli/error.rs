@@ -6,7 +6,7 @@ use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::diag::{Diagnose, escape, quote};
+use crate::diag::{Diagnose, escape, nearest, quote};
 
 /// What is wrong with a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,8 @@ pub enum UsageError {
 }
 
 impl UsageError {
-    pub(super) fn of_clap(error: &clap::Error) -> Self {
+    /// The error of `command` in words of sbx's own.
+    pub(super) fn of_clap(error: &clap::Error, command: &clap::Command) -> Self {
         let text = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(text.clone()),
             Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -49,16 +50,19 @@ impl UsageError {
             text(ContextKind::InvalidArg).map(|arg| arg.split(' ').next().unwrap_or_default().to_owned());
         match (error.kind(), option) {
             (ErrorKind::UnknownArgument, Some(option)) => {
-                UsageError::UnknownOption { option, nearest: text(ContextKind::SuggestedArg) }
+                let options = command.get_arguments().filter_map(|argument| argument.get_long());
+                let nearest =
+                    nearest(option.trim_start_matches('-'), options).map(|name| format!("--{name}"));
+                UsageError::UnknownOption { option, nearest }
             }
             (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(option)) => {
                 let value = text(ContextKind::InvalidValue).unwrap_or_default();
-                let why = match (error.get(ContextKind::ValidValue), std::error::Error::source(error)) {
-                    (_, Some(source)) => source.to_string(),
-                    (Some(ContextValue::Strings(valid)), None) => {
+                let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+                    (Some(source), _) => source.to_string(),
+                    _ if value.is_empty() => "it needs a value".to_owned(),
+                    (None, Some(ContextValue::Strings(valid))) => {
                         format!("it is not one of {}", valid.join(", "))
                     }
-                    _ if value.is_empty() => "it needs a value".to_owned(),
                     _ => "it can't be that".to_owned(),
                 };
                 UsageError::BadValue { option, value: value.into(), why }

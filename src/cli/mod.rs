@@ -231,26 +231,29 @@ fn usage() -> String {
 
 /// The parsed arguments, or the text that was asked for instead.
 fn matches(
-    command: clap::Command,
+    command: &clap::Command,
     arguments: &[OsString],
 ) -> Result<Result<clap::ArgMatches, Action>, UsageError> {
     let name = OsStr::new("sbx").to_owned();
-    let matches = command.try_get_matches_from(std::iter::once(name).chain(arguments.iter().cloned()));
+    let matches =
+        command.clone().try_get_matches_from(std::iter::once(name).chain(arguments.iter().cloned()));
     match matches {
         Ok(matches) => Ok(Ok(matches)),
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
             Ok(Err(Action::Print(error.render().to_string())))
         }
-        Err(error) => Err(UsageError::of_clap(&error)),
+        Err(error) => Err(UsageError::of_clap(&error, command)),
     }
 }
 
 fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let matches = match matches(RunCommand::command(), arguments)? {
+    let command = RunCommand::command();
+    let matches = match matches(&command, arguments)? {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed = RunCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    let parsed =
+        RunCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
     if parsed.version {
         return Ok(Action::Print(version()));
     }
@@ -262,21 +265,25 @@ fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
 }
 
 fn explain(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let matches = match matches(ExplainCommand::command(), arguments)? {
+    let command = ExplainCommand::command();
+    let matches = match matches(&command, arguments)? {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed = ExplainCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    let parsed =
+        ExplainCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
     let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
     Ok(Action::Explain(invocation, parsed.format, output))
 }
 
 fn check(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let matches = match matches(CheckCommand::command(), arguments)? {
+    let command = CheckCommand::command();
+    let matches = match matches(&command, arguments)? {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed = CheckCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    let parsed =
+        CheckCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
     Ok(Action::Check {
         files: parsed.files,
         deny_warnings: parsed.deny_warnings,
@@ -285,10 +292,12 @@ fn check(arguments: &[OsString]) -> Result<Action, UsageError> {
 }
 
 fn profiles(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let matches = match matches(ProfilesCommand::command(), arguments)? {
+    let command = ProfilesCommand::command();
+    let matches = match matches(&command, arguments)? {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed = ProfilesCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error))?;
+    let parsed =
+        ProfilesCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
     Ok(Action::Profiles(parsed.format, parsed.messages.output()))
 }

@@ -86,32 +86,32 @@ pub struct RunOptions {
     publish: Vec<String>,
 
     /// Bytes of memory (not built yet)
-    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
     memory: Option<ByteSize>,
     /// Bytes of swap (not built yet)
-    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
     swap: Option<ByteSize>,
     /// Processors (not built yet)
-    #[arg(long, value_name = "N", value_parser = cpus, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = cpus, allow_negative_numbers = true, help_heading = "Limits")]
     cpus: Option<f64>,
     /// Processes and threads
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "Limits")]
     pids: Option<u64>,
     /// Wall-clock time, after which COMMAND is killed
-    #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Limits")]
+    #[arg(long, value_name = "DURATION", value_parser = timeout, allow_hyphen_values = true, help_heading = "Limits")]
     timeout: Option<Duration>,
 
     /// Set a variable, or pass it on
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Sandbox")]
     env: Vec<OsString>,
     /// The host name inside
-    #[arg(long, value_name = "NAME", value_parser = value::parse_hostname, help_heading = "Sandbox")]
+    #[arg(long, value_name = "NAME", value_parser = value::parse_hostname, allow_hyphen_values = true, help_heading = "Sandbox")]
     hostname: Option<String>,
     /// Call the sandbox NAME (not built yet)
     #[arg(long, value_name = "NAME", help_heading = "Sandbox")]
     name: Option<String>,
     /// Hand over descriptor N
-    #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Sandbox")]
+    #[arg(long = "keep-fd", value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Sandbox")]
     keep_fds: Vec<i32>,
     /// Die with the process that started sbx (not built yet)
     #[arg(long, help_heading = "Sandbox")]
@@ -243,6 +243,14 @@ fn cwd_mode(text: &str) -> Result<CwdMode, String> {
 
 fn network_mode(text: &str) -> Result<NetworkMode, String> {
     one_of(text, NetworkMode::from_word, NetworkMode::WORDS)
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it is not a whole number above 0".to_owned())
+}
+
+fn descriptor(text: &str) -> Result<i32, String> {
+    text.parse().ok().filter(|fd| *fd >= 0).ok_or_else(|| "it is not the number of a descriptor".to_owned())
 }
 
 fn cpus(text: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::step::{Failure, Step};
-use crate::diag::quote;
+use crate::diag::{errno_words, quote};
 use crate::plan::{MountOp, Plan};
 
 /// A cause and its remedy.
@@ -57,7 +57,7 @@ pub(super) fn of_clone(errno: Errno) -> Cause {
             "end some processes, or raise the limit (`ulimit -u`)",
         ),
         Errno::EPERM | Errno::EACCES | Errno::EINVAL => of_refusal(errno),
-        other => Cause { what: other.desc().to_lowercase(), hint: None },
+        other => Cause { what: errno_words(other), hint: None },
     }
 }
 
@@ -107,7 +107,7 @@ fn of_refusal(errno: Errno) -> Cause {
     Cause::new(
         format!(
             "the kernel refuses user namespaces ({}): a security module, a chroot on a mount point, or an outer sandbox forbids them",
-            errno.desc().to_lowercase()
+            errno_words(errno)
         ),
         "run sbx outside containers and sandboxes, or ask the machine's administrator to allow user namespaces",
     )
@@ -138,9 +138,9 @@ pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
             "a symlink on the way lies in a directory that the sandbox can write, and may have been planted by it",
             "look at the link; if it is yours, name what it points to instead",
         )),
-        Step::HostMountPoint => Some(Cause::new(
-            "it does not exist, and sbx makes nothing in directories of the host's",
-            "create it first, or bind to a path that lies in no other bind",
+        Step::Target | Step::Create if failure.errno == Errno::EROFS => Some(Cause::new(
+            "it would have to be made in a directory of the host's, where sbx makes nothing",
+            "create it first, or choose a destination that lies in no other bind",
         )),
         Step::Proc if refused => of_apparmor().or_else(|| Some(masked_proc())),
         Step::Proc => None,

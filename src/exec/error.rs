@@ -10,9 +10,10 @@ use nix::sys::wait::WaitStatus;
 
 use super::cause::{self, Cause};
 use super::step::{Failure, Step};
-use crate::diag::{Diagnose, quote};
+use crate::diag::{Diagnose, Location, errno_words, quote};
 use crate::host;
 use crate::plan::{BindSource, Mount, MountOp, Plan};
+use crate::profile::Origin;
 
 /// Why the command did not run, or did not run to its end.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +33,8 @@ pub enum ExecError {
     Nul(OsString),
     /// A source is missing or can't be opened.
     Source {
-        /// Its mount.
-        mount: usize,
+        /// Who asked for it.
+        origin: Origin,
         /// Its path.
         path: PathBuf,
         /// Why.
@@ -99,6 +100,11 @@ pub enum ExecError {
 }
 
 impl ExecError {
+    pub(super) fn descriptor(fd: i32, errno: Errno) -> Self {
+        let why = if errno == Errno::EBADF { "it is not open".to_owned() } else { errno_words(errno) };
+        ExecError::Descriptor { fd, why }
+    }
+
     /// The exit status that sbx reports it by.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -122,7 +128,6 @@ impl ExecError {
             | Step::Filesystem
             | Step::Target
             | Step::PlantedLink
-            | Step::HostMountPoint
             | Step::Attach
             | Step::Create => plan.mounts.get(item).map_or_else(String::new, |mount| quote(&mount.dest)),
             _ => String::new(),
@@ -160,7 +165,8 @@ fn program_error(plan: &Plan, candidates: usize, failure: Failure) -> ExecError 
             Some(machine) => format!("it is a program for {machine}"),
             None => "it is neither a program nor a script with a `#!` line".to_owned(),
         }),
-        (_, errno) => not_executable(errno.desc().to_lowercase()),
+        (_, Errno::EISDIR) => not_executable("it is a directory".to_owned()),
+        (_, errno) => not_executable(errno_words(errno)),
     }
 }
 
@@ -177,12 +183,12 @@ fn interpreter(path: &std::path::Path) -> Option<String> {
 impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ExecError::Outside { what, errno } => write!(f, "cannot {what}: {}", lower(*errno)),
+            ExecError::Outside { what, errno } => write!(f, "cannot {what}: {}", errno_words(*errno)),
             ExecError::Threads => f.write_str("cannot start a sandbox from a process with several threads"),
-            ExecError::NoProc(errno) => write!(f, "cannot read `/proc`: {}", lower(*errno)),
+            ExecError::NoProc(errno) => write!(f, "cannot read `/proc`: {}", errno_words(*errno)),
             ExecError::Nul(text) => write!(f, "cannot pass on {}: it holds a NUL byte", quote(text)),
             ExecError::Source { path, errno, .. } => {
-                write!(f, "cannot bind {}: {}", quote(path), lower(*errno))
+                write!(f, "cannot bind {}: {}", quote(path), errno_words(*errno))
             }
             ExecError::PlantedSource { directory, .. } => write!(
                 f,
@@ -196,7 +202,7 @@ impl fmt::Display for ExecError {
                 quote(guarded)
             ),
             ExecError::Descriptor { fd, why } => {
-                write!(f, "cannot hand over descriptor {fd}: {}", sentence(why))
+                write!(f, "cannot hand over descriptor {fd}: {}", why)
             }
             ExecError::Clone { cause, .. } => {
                 write!(f, "cannot make the sandbox's namespaces: {}", cause.what)
@@ -208,7 +214,7 @@ impl fmt::Display for ExecError {
                 }
                 match cause {
                     Some(cause) => write!(f, ": {}", cause.what),
-                    None => write!(f, ": {}", lower(failure.errno)),
+                    None => write!(f, ": {}", errno_words(failure.errno)),
                 }
             }
             ExecError::NotFound { command, outside: None } => {
@@ -225,31 +231,22 @@ impl fmt::Display for ExecError {
     }
 }
 
-/// The kernel's words for an errno, as they stand in the middle of a sentence.
-fn lower(errno: Errno) -> String {
-    sentence(errno.desc())
-}
-
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_lowercase().chain(characters).collect(),
-        None => String::new(),
-    }
-}
-
 impl Diagnose for ExecError {
     fn hint(&self) -> Option<String> {
         match self {
             ExecError::NoProc(_) => Some("mount procfs on /proc".to_owned()),
-            ExecError::Source { errno: Errno::ENOENT, .. } => {
-                Some("create it, or mark it `optional = true` in the profile".to_owned())
-            }
+            ExecError::Source { errno: Errno::ENOENT, origin, .. } => Some(match origin {
+                Origin::Flag(_) => "create it, or leave the option out".to_owned(),
+                _ => "create it, or mark it `optional = true` in the profile".to_owned(),
+            }),
             ExecError::PlantedSource { .. } => {
                 Some("look at the link; if it is yours, name what it points to instead".to_owned())
             }
             ExecError::Guarded { .. } => {
                 Some("name the directories below it that the program needs".to_owned())
+            }
+            ExecError::Descriptor { fd, why } if why == "it is not open" => {
+                Some(format!("open it for sbx, as in {fd}<FILE"))
             }
             ExecError::Descriptor { fd: 0..=2, .. } => {
                 Some("redirect it to a file, or to /dev/null".to_owned())
@@ -263,6 +260,13 @@ impl Diagnose for ExecError {
             ExecError::NotExecutable { path, why } if why == "permission denied" => {
                 Some(format!("make it executable: chmod +x {}", quote(path).trim_matches('`')))
             }
+            _ => None,
+        }
+    }
+
+    fn location(&self) -> Option<&Location> {
+        match self {
+            ExecError::Source { origin: Origin::Profile(location), .. } => Some(location),
             _ => None,
         }
     }

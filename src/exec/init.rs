@@ -15,7 +15,9 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, fchdir, pivot_root, setpgid, setsid};
 
-use super::mounts::{self, Builder};
+use super::files::write_all;
+use super::mounts::Builder;
+use super::operations;
 use super::prepare::Prepared;
 use super::step::{At, Failure, Report, Result, Step};
 use crate::plan::Plan;
@@ -79,11 +81,11 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     if let Some(name) = &inside.prepared.hostname {
         nix::unistd::sethostname(name).at(Step::Hostname)?;
     }
-    let proc = mounts::new_proc().at(Step::Proc)?;
+    let proc = operations::new_proc().at(Step::Proc)?;
     if let Some(ceiling) = inside.prepared.ceiling {
         let file =
             openat(&proc, ceiling, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).at(Step::Ceilings)?;
-        mounts::write_all(&file, b"0").at(Step::Ceilings)?;
+        write_all(&file, b"0").at(Step::Ceilings)?;
     }
     let root = build_root(inside, proc)?;
     enter_root(&root)?;
@@ -133,7 +135,7 @@ fn map_ids(prepared: &Prepared) -> Result<()> {
 fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<OwnedFd> {
     let mut own = std::mem::take(&mut inside.prepared.own_devices);
     let prepared = &*inside.prepared;
-    mounts::clone_root(prepared, &mut inside.whole)?;
+    operations::clone_root(prepared, &mut inside.whole)?;
     let sizes = (prepared.root_size.as_c_str(), prepared.root_inodes.as_c_str());
     let mut builder = Builder::new(sizes, &mut own, proc, inside.plan.mount_points_on_host)?;
     for item in &prepared.items {
@@ -159,7 +161,7 @@ fn shift_clocks(offsets: &str) -> nix::Result<()> {
     unshare(CLONE_NEWTIME)?;
     let file =
         nix::fcntl::open(c"/proc/self/timens_offsets", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    mounts::write_all(&file, offsets.as_bytes())
+    write_all(&file, offsets.as_bytes())
 }
 
 /// PID 1 becomes unreadable for the payload and leaves the caller's terminal session.
@@ -218,11 +220,18 @@ fn execute(prepared: &Prepared) -> Result<std::convert::Infallible> {
                 return Err(Failure { step: Step::Interpreter, ..failure });
             }
             Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES if is_directory(path) && prepared.searched => {}
+            Errno::EACCES if is_directory(path) => return Err(Failure { errno: Errno::EISDIR, ..failure }),
             Errno::EACCES => worst = failure,
             _ => return Err(failure),
         }
     }
     Err(worst)
+}
+
+fn is_directory(path: &std::ffi::CStr) -> bool {
+    use nix::sys::stat::{SFlag, stat};
+    stat(path).is_ok_and(|status| SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
 }
 
 /// The shell's codes for a program that can't be run.

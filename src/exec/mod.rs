@@ -4,9 +4,11 @@
 
 mod cause;
 mod error;
+mod files;
 mod init;
 mod launch;
 mod mounts;
+mod operations;
 mod overlay;
 mod prepare;
 mod sources;

@@ -33,13 +33,13 @@ pub(super) struct Item {
 pub(super) enum Op {
     Bind { source: Source, attr: MountAttr },
     Device { path: CString, number: u64 },
-    Tmpfs { size: CString, inodes: CString, mode: CString, attr: MountAttr },
+    Tmpfs { fresh: Fresh, attr: MountAttr },
     Proc,
     Devpts,
     Mqueue,
     Overlay { lower: Vec<Source>, upper: Upper },
     Dir { mode: u32 },
-    Private { mode: u32 },
+    Private { mode: u32, fresh: Fresh },
     Copy { source: CString, mode: u32 },
     File { content: Content, mode: u32 },
     Data { content: Content, mode: u32, attr: MountAttr },
@@ -47,6 +47,24 @@ pub(super) enum Op {
     Chmod { mode: u32 },
     Mask,
     ReadOnly,
+}
+
+/// The parameters of a new tmpfs.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) size: CString,
+    pub(super) inodes: CString,
+    pub(super) mode: CString,
+}
+
+impl Fresh {
+    fn new(size: u64, inodes: u64, mode: u32) -> Self {
+        Self {
+            size: number(size),
+            inodes: number(inodes),
+            mode: CString::new(format!("{mode:o}")).unwrap_or_default(),
+        }
+    }
 }
 
 /// [`OverlayUpper`], ready.
@@ -71,6 +89,8 @@ pub(super) struct Prepared {
     pub(super) ceiling: Option<&'static CStr>,
     pub(super) time_offsets: Option<String>,
     pub(super) candidates: Vec<CString>,
+    /// The candidates come from `PATH`.
+    pub(super) searched: bool,
     pub(super) arguments: StringVector,
     pub(super) environment: StringVector,
     pub(super) directory: CString,
@@ -88,7 +108,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         items.push(item(index, &mount.dest, op)?);
     }
     resolver.check_links()?;
-    let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Overlay { .. })).count();
+    let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let identity = &plan.identity;
     let environment = plan.environment.iter().map(|variable| {
         let mut text = variable.name.clone();
@@ -115,6 +135,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
             .iter()
             .map(|path| c_string(path.as_os_str()))
             .collect::<Result<_, _>>()?,
+        searched: plan.command.first().is_some_and(|program| !program.as_bytes().contains(&b'/')),
         arguments: StringVector::new(
             plan.command.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
         ),
@@ -130,10 +151,8 @@ fn check_descriptors(plan: &Plan) -> Result<(), ExecError> {
     use nix::sys::stat::{SFlag, fstat};
     for fd in [0, 1, 2].into_iter().chain(plan.keep_fds.iter().copied()) {
         let refuse = |why: &str| Err(ExecError::Descriptor { fd, why: why.to_owned() });
-        let open = process::inherited(fd)
-            .map_err(|errno| ExecError::Descriptor { fd, why: errno.desc().to_owned() })?;
-        let status =
-            fstat(open).map_err(|errno| ExecError::Descriptor { fd, why: errno.desc().to_owned() })?;
+        let open = process::inherited(fd).map_err(|errno| ExecError::descriptor(fd, errno))?;
+        let status = fstat(open).map_err(|errno| ExecError::descriptor(fd, errno))?;
         if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
             return refuse("it is a directory, through which everything beside it could be opened");
         }
@@ -170,9 +189,7 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
             Op::Device { path: c_string(source.as_os_str())?, number: libc::makedev(*major, *minor) }
         }
         MountOp::Tmpfs { size, inodes, mode, access } => Op::Tmpfs {
-            size: number(*size),
-            inodes: number(*inodes),
-            mode: c_string(OsStr::new(&format!("{mode:o}")))?,
+            fresh: Fresh::new(*size, *inodes, *mode),
             attr: read_only(*access).and(MountAttr::NOSUID).and(MountAttr::NODEV),
         },
         MountOp::Proc => Op::Proc,
@@ -181,7 +198,10 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
         MountOp::Overlay { lower, upper } => {
             let sources = lower.iter().map(|source| {
                 let found = resolver.resolve(index, source, Access::ReadOnly)?;
-                found.ok_or(ExecError::Source { mount: index, path: "/".into(), errno: Errno::ENOENT })
+                found.ok_or(ExecError::Outside {
+                    what: "find a lower dir of an overlay",
+                    errno: Errno::ENOENT,
+                })
             });
             let lower = sources.collect::<Result<Vec<_>, _>>()?;
             let directories = resolver.resolve_upper(index, upper)?;
@@ -195,7 +215,10 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
             Op::Overlay { lower, upper }
         }
         MountOp::Dir { mode } => Op::Dir { mode: *mode },
-        MountOp::Private { mode } => Op::Private { mode: *mode },
+        MountOp::Private { mode } => {
+            let root = resolver.root();
+            Op::Private { mode: *mode, fresh: Fresh::new(root.size, root.inodes, *mode) }
+        }
         MountOp::Copy { source, mode } => Op::Copy { source: c_string(source.as_os_str())?, mode: *mode },
         MountOp::File { content, mode } => Op::File { content: content.clone(), mode: *mode },
         MountOp::Data { content, mode, access } => Op::Data {

@@ -41,7 +41,7 @@ struct Link {
 /// Resolves the sources of one plan.
 pub(super) struct Resolver<'a> {
     plan: &'a Plan,
-    root: OwnedFd,
+    host_root: OwnedFd,
     links: Vec<Link>,
     /// Directories that this plan lets the sandbox write.
     writable: Vec<(usize, FileId)>,
@@ -59,11 +59,16 @@ impl<'a> Resolver<'a> {
     pub(super) fn new(plan: &'a Plan) -> Result<Self, ExecError> {
         let root = walk::open_source(c"/")
             .map_err(|errno| ExecError::Outside { what: "open the root directory", errno })?;
-        Ok(Self { plan, root, links: Vec::new(), writable: Vec::new() })
+        Ok(Self { plan, host_root: root, links: Vec::new(), writable: Vec::new() })
     }
 
-    fn missing(mount: usize, path: &Path, errno: Errno) -> ExecError {
-        ExecError::Source { mount, path: path.to_owned(), errno }
+    fn missing(&self, mount: usize, path: &Path, errno: Errno) -> ExecError {
+        ExecError::Source { path: path.to_owned(), errno, origin: self.plan.mounts[mount].origin.clone() }
+    }
+
+    /// The plan's root filesystem.
+    pub(super) fn root(&self) -> &'a crate::plan::Root {
+        &self.plan.root
     }
 
     /// The source of a mount of the plan; nothing for an optional one that is missing.
@@ -80,18 +85,18 @@ impl<'a> Resolver<'a> {
         let (path, expect) = match source {
             BindSource::Path(path) => (path.clone(), None),
             BindSource::Fd(fd) => {
-                let (path, id) = path_of_descriptor(*fd)
-                    .map_err(|errno| ExecError::Descriptor { fd: *fd, why: errno.desc().to_owned() })?;
+                let (path, id) =
+                    path_of_descriptor(*fd).map_err(|errno| ExecError::descriptor(*fd, errno))?;
                 (path, Some(id))
             }
         };
         if let Some(mode) = create {
-            make_directory(&path, mode).map_err(|error| Self::missing(mount, &path, errno_of(&error)))?;
+            make_directory(&path, mode).map_err(|error| self.missing(mount, &path, errno_of(&error)))?;
         }
         let (canonical, status) = match self.open(mount, &path) {
             Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR) if optional => return Ok(None),
-            Err(errno) => return Err(Self::missing(mount, &path, errno)),
+            Err(errno) => return Err(self.missing(mount, &path, errno)),
         };
         if access == Access::Writable {
             if create.is_none() {
@@ -100,7 +105,7 @@ impl<'a> Resolver<'a> {
             self.writable.push((mount, id(&status)));
         }
         let path = CString::new(canonical.into_os_string().as_bytes())
-            .map_err(|_| Self::missing(mount, &path, Errno::EINVAL))?;
+            .map_err(|_| self.missing(mount, &path, Errno::EINVAL))?;
         Ok(Some(Source { path, is_dir: kind(&status) == SFlag::S_IFDIR, expect }))
     }
 
@@ -118,7 +123,7 @@ impl<'a> Resolver<'a> {
             met.push(PathBuf::from("/").join(OsStr::from_bytes(directory.as_bytes())));
             true
         };
-        match walk::canonicalize(self.root.as_fd(), &text, &mut canonical, &mut remember) {
+        match walk::canonicalize(self.host_root.as_fd(), &text, &mut canonical, &mut remember) {
             Ok(()) => {}
             Err(Stop::Errno(errno)) => return Err(errno),
             Err(Stop::Untrusted) => return Err(Errno::ELOOP),
@@ -171,7 +176,7 @@ impl<'a> Resolver<'a> {
         let OverlayUpper::Directory { upper, work } = upper else { return Ok(None) };
         let mut one = |path: &Path| {
             let source = self.resolve(mount, &BindSource::Path(path.to_owned()), Access::Writable)?;
-            source.map(|source| source.path).ok_or_else(|| Self::missing(mount, path, Errno::ENOENT))
+            source.map(|source| source.path).ok_or_else(|| self.missing(mount, path, Errno::ENOENT))
         };
         Ok(Some((one(upper)?, one(work)?)))
     }

@@ -55,8 +55,6 @@ steps! {
     Target = "prepare the mount point",
     /// The destination lies behind a link that the sandbox could have planted.
     PlantedLink = "prepare the mount point",
-    /// The destination would have to be made in a directory of the host's.
-    HostMountPoint = "prepare the mount point",
     /// The mount is attached.
     Attach = "mount",
     /// A file, directory, link or mode in the root filesystem.

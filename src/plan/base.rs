@@ -67,7 +67,8 @@ pub(super) struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Every mount of the base, in no particular order.
+    /// Every mount of the base, in no particular order but for links, which come first: what lies behind one is placed by
+    /// where it leads.
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let mut mounts = Vec::new();
         if self.profile.filesystem.root.value == RootSource::Host {
@@ -76,6 +77,7 @@ impl Base<'_> {
         }
         self.kernel(&mut mounts);
         self.private(&mut mounts);
+        mounts.sort_by_key(|mount| !matches!(mount.op, MountOp::Symlink { .. }));
         mounts
     }
 
@@ -168,7 +170,7 @@ impl Base<'_> {
         self.add(mounts, "/tmp", MountOp::Private { mode: 0o1777 });
         self.add(mounts, "/run", MountOp::Private { mode: 0o755 });
         self.add(mounts, self.runtime_dir, MountOp::Dir { mode: 0o700 });
-        self.add(mounts, "/var/tmp", MountOp::Symlink { target: "/tmp".into() });
+        self.add(mounts, "/var/tmp", MountOp::Private { mode: 0o1777 });
         self.add(mounts, "/var/run", MountOp::Symlink { target: "/run".into() });
         let home = &self.profile.home;
         let op = match (home.value, &self.host.data_home) {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,21 @@ use crate::profile::{EntryKind, FilesystemEntry, Origin, Setting};
 /// Mounts by destination, each with the number of the layer that named it; the base is layer 0.
 #[derive(Default)]
 pub(super) struct Layout {
-    mounts: BTreeMap<PathBuf, (usize, Mount)>,
+    mounts: BTreeMap<Key, (usize, Mount)>,
+    /// The links among them, and what they say.
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+/// A destination as a key that sorts after everything that the destination lies in: its text, with the separator below
+/// all other bytes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key(Vec<u8>);
+
+impl Key {
+    fn of(dest: &Path) -> Self {
+        let separator_first = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+        Self(dest.as_os_str().as_bytes().iter().map(separator_first).collect())
+    }
 }
 
 impl Layout {
@@ -26,7 +41,7 @@ impl Layout {
     pub(super) fn new(base: Vec<Mount>) -> Self {
         let mut layout = Self::default();
         for mount in base {
-            layout.mounts.insert(mount.dest.clone(), (0, mount));
+            layout.add(0, mount);
         }
         layout
     }
@@ -34,11 +49,43 @@ impl Layout {
     /// Adds a mount of `layer`: on a destination that is taken the later layer wins, and a mask covers what layers up to
     /// its own have below.
     pub(super) fn add(&mut self, layer: usize, mut mount: Mount) {
-        mount.dest = self.through_own_links(&mount.dest);
-        if mount.op == MountOp::Mask {
-            self.mounts.retain(|dest, (below, _)| *below > layer || !dest.starts_with(&mount.dest));
+        if let Some(dest) = self.behind_links(&mount.dest) {
+            mount.dest = dest;
         }
-        self.mounts.insert(mount.dest.clone(), (layer, mount));
+        if mount.op == MountOp::Mask {
+            self.mounts.retain(|_, (below, other)| *below > layer || !other.dest.starts_with(&mount.dest));
+        }
+        if layer > 0 && matches!(mount.op, MountOp::Bind { .. }) {
+            self.show_whole(&mount.dest);
+        }
+        self.links.retain(|(link, _)| *link != mount.dest);
+        if let MountOp::Symlink { target } = &mount.op {
+            self.links.push((mount.dest.clone(), target.clone()));
+        }
+        self.mounts.insert(Key::of(&mount.dest), (layer, mount));
+    }
+
+    /// Takes away what the base says about the inside of a directory of which somebody asked for the real one: `--ro /etc`
+    /// shows all of `/etc`. What is private, or keeps something out, stays.
+    fn show_whole(&mut self, directory: &Path) {
+        self.links.retain(|(link, _)| !lies_in(link, directory));
+        self.mounts.retain(|_, (layer, mount)| {
+            if *layer > 0 || !lies_in(&mount.dest, directory) {
+                return true;
+            }
+            if let MountOp::Dir { mode } = mount.op {
+                mount.op = MountOp::Private { mode };
+            }
+            let describes = matches!(
+                mount.op,
+                MountOp::File { .. }
+                    | MountOp::Copy { .. }
+                    | MountOp::Symlink { .. }
+                    | MountOp::Device { .. }
+                    | MountOp::Bind { access: Access::ReadOnly, .. }
+            );
+            !describes
+        });
     }
 
     /// The mounts in the order to make them: each after what it lies in.
@@ -48,29 +95,34 @@ impl Layout {
 
     /// Whether something of the host's is at or above `path` inside, or a filesystem of the sandbox's own.
     pub(super) fn covers(&self, path: &Path) -> bool {
-        path.ancestors().any(|above| {
-            above != Path::new("/")
-                && self.mounts.get(above).is_some_and(|(_, mount)| mount.op != MountOp::Mask)
-        })
+        let real = self.behind_links(path);
+        let mut above = real.as_deref().unwrap_or(path).ancestors().filter(|above| *above != Path::new("/"));
+        above
+            .any(|above| self.mounts.get(&Key::of(above)).is_some_and(|(_, mount)| mount.op != MountOp::Mask))
     }
 
-    /// `dest` with the links that this layout itself makes (`/bin`, `/var/run`) resolved, so that what lies behind one is
-    /// ordered by where it really is. At most 40 links, as in path_resolution(7).
-    pub(super) fn through_own_links(&self, dest: &Path) -> PathBuf {
-        let mut path = dest.to_owned();
+    /// `dest` with the links that this layout itself makes (`/bin`, `/var/run`) resolved, if it lies behind any: what lies
+    /// behind a link is ordered by where it really is. At most 40 links, as in path_resolution(7).
+    fn behind_links(&self, dest: &Path) -> Option<PathBuf> {
+        let mut resolved: Option<PathBuf> = None;
         for _ in 0..40 {
-            let link = path.ancestors().skip(1).find_map(|above| match self.mounts.get(above) {
-                Some((_, Mount { op: MountOp::Symlink { target }, .. })) => {
-                    Some((above.to_owned(), target.clone()))
-                }
-                _ => None,
-            });
-            let Some((link, target)) = link else { break };
-            let rest = path.strip_prefix(&link).unwrap_or(Path::new("")).to_owned();
-            path = normalize(&link.parent().unwrap_or(Path::new("/")).join(target).join(rest));
+            let path = resolved.as_deref().unwrap_or(dest);
+            let (link, target) = self.links.iter().find(|(link, _)| lies_in(path, link))?;
+            let rest = path.strip_prefix(link).ok()?;
+            resolved = Some(normalize(&link.parent()?.join(target).join(rest)));
+            if !self.links.iter().any(|(link, _)| resolved.as_deref().is_some_and(|path| lies_in(path, link)))
+            {
+                break;
+            }
         }
-        path
+        resolved
     }
+}
+
+/// Whether `path` lies below `directory`, both normalized.
+fn lies_in(path: &Path, directory: &Path) -> bool {
+    let rest = path.as_os_str().as_bytes().strip_prefix(directory.as_os_str().as_bytes());
+    rest.is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
 /// The path without `.` and `..`, by its text alone.
@@ -144,7 +196,7 @@ pub(super) fn flags(invocation: &Invocation, host: &Host) -> Result<Vec<Mount>, 
         let dest = match &flag.dest {
             Some(dest) if dest.is_absolute() => normalize(dest),
             Some(dest) => {
-                let why = "the destination inside must be absolute";
+                let why = "a destination inside is absolute";
                 return Err(PlanError::BadPath { path: dest.clone(), why, origin });
             }
             None => path.clone(),
@@ -208,7 +260,6 @@ fn check_path(path: &Path, origin: &Origin) -> Result<(), PlanError> {
 
 /// What no path may be: empty, with a NUL byte, or longer than the kernel takes.
 fn check_text(path: &Path, origin: &Origin) -> Result<(), PlanError> {
-    use std::os::unix::ffi::OsStrExt;
     let bytes = path.as_os_str().as_bytes();
     let why = match bytes {
         [] => "it is empty",

@@ -81,8 +81,11 @@ impl fmt::Display for PlanError {
             PlanError::WorkingDirectoryUnreadable(errno) => write!(
                 f,
                 "cannot give the working directory to the sandbox: it can't be reached: {}",
-                nix::errno::Errno::from_raw(*errno).desc()
+                crate::diag::errno_words(nix::errno::Errno::from_raw(*errno))
             ),
+            PlanError::BadPath { path, why, origin: Origin::Flag(flag) } => {
+                write!(f, "cannot use {} in {}: {why}", quote(path), quote(flag))
+            }
             PlanError::BadPath { path, why, .. } => write!(f, "cannot use the path {}: {why}", quote(path)),
             PlanError::NoValue { token, .. } => {
                 write!(f, "cannot expand `${{{}}}`: it has no value here", token.name())

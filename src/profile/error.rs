@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::file::MAX_BYTES;
 use super::schema::SCHEMA;
-use crate::diag::{Diagnose, Location, escape, quote};
+use crate::diag::{Diagnose, Location, errno_words, escape, quote};
 
 /// Why a profile can't be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,9 @@ impl fmt::Display for ProfileError {
             Self::Read { path, errno: Errno::ELOOP } => {
                 write!(f, "cannot read profile {}: its symbolic links form a loop", quote(path))
             }
-            Self::Read { path, errno } => write!(f, "cannot read profile {}: {}", quote(path), errno.desc()),
+            Self::Read { path, errno } => {
+                write!(f, "cannot read profile {}: {}", quote(path), errno_words(*errno))
+            }
             Self::Dangling { path } => {
                 write!(f, "cannot read profile {}: it is a symbolic link to nothing", quote(path))
             }
@@ -268,6 +270,9 @@ impl Diagnose for ProfileError {
             }
             Self::NoSchema { .. } => Some(format!("write `schema = {SCHEMA}` in its first line")),
             Self::Twice { .. } => Some("leave one of them out".to_owned()),
+            Self::Set { typed, .. } if typed.contains('=') => {
+                Some("sbx-profile(5) lists the keys; some stand in profile files only".to_owned())
+            }
             Self::Set { .. } => Some("write --set KEY=VALUE, as in --set limits.pids=500".to_owned()),
             Self::MatchedTwice { .. } => Some("choose one with --profile".to_owned()),
             _ => None,

@@ -24,6 +24,7 @@
 )]
 
 mod account;
+pub mod edited;
 mod need;
 pub mod process;
 mod running;

@@ -1,0 +1,257 @@
+//! The operations of a plan on the root filesystem that is being built, inside. Nothing here allocates.
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::files::{
+    Place, change_mode, copy, make_directory, new_file, not_a_link, regular_file, symlink, write_file,
+};
+use super::mounts::Builder;
+use super::overlay;
+use super::prepare::{Fresh, Item, Op, Prepared};
+use super::sources::Source;
+use super::step::{At, Failure, Result, Step};
+use super::walk;
+use crate::sys::mount::{self, MountAttr};
+
+/// Names in the root of what is only needed while it is built.
+pub(super) const MASK_DIR: &CStr = c".sbx-mask-dir";
+pub(super) const MASK_FILE: &CStr = c".sbx-mask-file";
+const DATA_FILE: &CStr = c".sbx-data";
+
+impl<'a> Builder<'a> {
+    /// Carries out one operation. `whole` is a clone of the host's root made before this root was attached over it.
+    pub(super) fn perform(&mut self, item: &'a Item, whole: Option<&OwnedFd>) -> Result<()> {
+        let n = item.index;
+        match &item.op {
+            Op::Bind { source, attr } => {
+                let opened;
+                let tree = match whole {
+                    Some(tree) => tree,
+                    None => {
+                        opened = clone_source(source, n)?;
+                        &opened
+                    }
+                };
+                mount::restrict(tree, *attr, true).at_item(Step::Restrict, n)?;
+                self.attach(item, tree, source.is_dir)
+            }
+            Op::Device { path, number } => self.attach(item, &device(path, *number, n)?, false),
+            Op::Tmpfs { fresh, attr } => {
+                let tmpfs = self.new_tmpfs(fresh, *attr).at_item(Step::Filesystem, n)?;
+                self.attach(item, &tmpfs, true)
+            }
+            Op::Proc => {
+                let proc = match self.proc.take() {
+                    Some(proc) => proc,
+                    None => new_proc().at_item(Step::Filesystem, n)?,
+                };
+                self.attach(item, &proc, true)
+            }
+            Op::Devpts => {
+                let parameters = [(c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620"))];
+                let attr = MountAttr::NOSUID.and(MountAttr::NOEXEC);
+                let devpts =
+                    mount::new_filesystem(c"devpts", &parameters, attr).at_item(Step::Filesystem, n)?;
+                self.attach(item, &devpts, true)
+            }
+            Op::Mqueue => {
+                let attr = MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC);
+                let mqueue = mount::new_filesystem(c"mqueue", &[], attr).at_item(Step::Filesystem, n)?;
+                self.attach(item, &mqueue, true)
+            }
+            Op::Overlay { lower, upper } => {
+                let target = self.open_directory(item)?;
+                overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)
+            }
+            Op::Dir { mode } => {
+                self.at_place(item, Step::Create, |place, name| make_directory(place, name, *mode))
+            }
+            Op::Private { mode, fresh } => self.private(item, *mode, fresh),
+            Op::File { content, mode } => self.at_place(item, Step::Create, |place, name| {
+                write_file(&new_file(place, name, *mode)?, content)
+            }),
+            Op::Copy { source, mode } => {
+                let (source, size) = regular_file(source, n)?;
+                self.at_place(item, Step::Create, |place, name| {
+                    copy(&source, size, &new_file(place, name, *mode)?)
+                })
+            }
+            Op::Data { content, mode, attr } => {
+                let scratch = Place { directory: self.scratch.as_fd(), own: true, may_make: true };
+                let file = new_file(&scratch, DATA_FILE, *mode).at_item(Step::Create, n)?;
+                write_file(&file, content).at_item(Step::Create, n)?;
+                let tree = mount::clone_tree(&self.scratch, DATA_FILE, false).at_item(Step::Create, n)?;
+                unlinkat(&self.scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)?;
+                mount::restrict(&tree, *attr, false).at_item(Step::Restrict, n)?;
+                self.attach(item, &tree, false)
+            }
+            Op::Symlink { target } => {
+                self.at_place(item, Step::Create, |place, name| symlink(place, name, target))
+            }
+            Op::Chmod { mode } => {
+                self.at_place(item, Step::Create, |place, name| change_mode(place, name, *mode))
+            }
+            Op::Mask => self.mask(item),
+            Op::ReadOnly => self.read_only(item),
+        }
+    }
+
+    /// A new tmpfs, remembered as one that only this set-up has written to.
+    fn new_tmpfs(&mut self, fresh: &Fresh, attr: MountAttr) -> nix::Result<OwnedFd> {
+        let parameters = [
+            (c"size", Some(fresh.size.as_c_str())),
+            (c"nr_inodes", Some(fresh.inodes.as_c_str())),
+            (c"mode", Some(fresh.mode.as_c_str())),
+        ];
+        let tmpfs = mount::new_filesystem(c"tmpfs", &parameters, attr)?;
+        self.own.push(fstat(&tmpfs)?.st_dev);
+        Ok(tmpfs)
+    }
+
+    /// An empty directory of the sandbox's own: of the root filesystem where it can be, and else, where a bind shows a
+    /// directory of the host's, a tmpfs that covers that. Where the host has none there is nothing to cover.
+    fn private(&mut self, item: &'a Item, mode: u32, fresh: &Fresh) -> Result<()> {
+        let mut shown = None;
+        self.at_place(item, Step::Create, |place, name| {
+            if !place.own {
+                shown = Some(not_a_link(place, name));
+                return match shown {
+                    Some(Err(Errno::ELOOP)) => Err(Errno::ELOOP),
+                    _ => Ok(()),
+                };
+            }
+            make_directory(place, name, mode)?;
+            let tree = mount::clone_tree(place.directory, name, false)?;
+            mount::attach(&tree, place.directory, name)
+        })?;
+        match shown {
+            None | Some(Err(Errno::ENOENT)) => Ok(()),
+            Some(kind) => {
+                kind.at_item(Step::Create, item.index)?;
+                let attr = MountAttr::NOSUID.and(MountAttr::NODEV);
+                let tmpfs = self.new_tmpfs(fresh, attr).at_item(Step::Filesystem, item.index)?;
+                self.attach(item, &tmpfs, true)
+            }
+        }
+    }
+
+    /// Covers what is there. Nothing is made where nothing is.
+    fn mask(&mut self, item: &'a Item) -> Result<()> {
+        let n = item.index;
+        let Some(kind) = self.existing(item)? else { return Ok(()) };
+        if !self.masks {
+            let closed = Mode::empty();
+            mkdirat(&self.scratch, MASK_DIR, closed).at_item(Step::Create, n)?;
+            mknodat(&self.scratch, MASK_FILE, SFlag::S_IFREG, closed, 0).at_item(Step::Create, n)?;
+            self.masks = true;
+        }
+        let is_dir = kind == SFlag::S_IFDIR;
+        let cover = mount::clone_tree(&self.scratch, if is_dir { MASK_DIR } else { MASK_FILE }, false)
+            .at_item(Step::Filesystem, n)?;
+        let attr = MountAttr::RDONLY.and(MountAttr::NOSUID).and(MountAttr::NODEV).and(MountAttr::NOEXEC);
+        mount::restrict(&cover, attr, false).at_item(Step::Restrict, n)?;
+        self.attach(item, &cover, is_dir)
+    }
+
+    /// Mounts what is there over itself, read-only.
+    fn read_only(&mut self, item: &'a Item) -> Result<()> {
+        let n = item.index;
+        let Some(kind) = self.existing(item)? else { return Ok(()) };
+        let tree = self.clone_inside(item, true)?;
+        mount::restrict(&tree, MountAttr::RDONLY, true).at_item(Step::Restrict, n)?;
+        self.attach(item, &tree, kind == SFlag::S_IFDIR)
+    }
+
+    /// A detached copy of what is at the destination.
+    fn clone_inside(&mut self, item: &'a Item, recursive: bool) -> Result<OwnedFd> {
+        let mut tree = None;
+        self.at_place(item, Step::Source, |place, name| {
+            tree = Some(mount::clone_tree(place.directory, name, recursive)?);
+            Ok(())
+        })?;
+        tree.ok_or(Errno::ENOENT).at_item(Step::Source, item.index)
+    }
+
+    /// What is at the destination, if anything.
+    fn existing(&mut self, item: &'a Item) -> Result<Option<SFlag>> {
+        match walk::open_without_links(&self.root, &item.parent, OFlag::O_DIRECTORY) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(Errno::ELOOP) | Ok(_) => {}
+            Err(errno) => return Err(Failure { step: Step::Target, item: item.index, errno }),
+        }
+        let mut found = None;
+        self.at_place(item, Step::Target, |place, name| match not_a_link(place, name) {
+            Err(Errno::ENOENT) => Ok(()),
+            other => {
+                found = Some(other?);
+                Ok(())
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// The destination as a directory, made if need be.
+    fn open_directory(&mut self, item: &'a Item) -> Result<OwnedFd> {
+        let mut opened = None;
+        self.at_place(item, Step::Target, |place, name| {
+            match mkdirat(place.directory, name, walk::mode(0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+            not_a_link(place, name)?;
+            opened = Some(walk::open_without_links(place.directory, name, OFlag::O_DIRECTORY)?);
+            Ok(())
+        })?;
+        opened.ok_or(Errno::ENOENT).at_item(Step::Target, item.index)
+    }
+}
+
+/// A procfs of the current PID namespace.
+pub(super) fn new_proc() -> nix::Result<OwnedFd> {
+    let attr = MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC);
+    mount::new_filesystem(c"proc", &[], attr)
+}
+
+/// A detached copy of a source with every mount below it.
+pub(super) fn clone_source(source: &Source, n: u32) -> Result<OwnedFd> {
+    let opened = walk::open_source(&source.path).at_item(Step::Source, n)?;
+    if let Some(expected) = source.expect {
+        let status = fstat(&opened).at_item(Step::Source, n)?;
+        if (status.st_dev, status.st_ino) != expected {
+            return Err(Failure { step: Step::Source, item: n, errno: Errno::ESTALE });
+        }
+    }
+    mount::clone_tree(&opened, c"", true).at_item(Step::Source, n)
+}
+
+/// A device node of the host's, if it is the device that it should be (CVE-2025-31133).
+fn device(path: &CStr, number: u64, n: u32) -> Result<OwnedFd> {
+    let opened = walk::open_source(path).at_item(Step::Source, n)?;
+    let status = fstat(&opened).at_item(Step::Source, n)?;
+    let is_character = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    if !is_character || status.st_rdev != number {
+        return Err(Failure { step: Step::Source, item: n, errno: Errno::ENODEV });
+    }
+    let tree = mount::clone_tree(&opened, c"", false).at_item(Step::Source, n)?;
+    mount::restrict(&tree, MountAttr::NOSUID.and(MountAttr::NOEXEC), false).at_item(Step::Restrict, n)?;
+    Ok(tree)
+}
+
+/// Clones of the host's root for the items that bind it: they must be made before the new root is attached over it.
+pub(super) fn clone_root(prepared: &Prepared, into: &mut Vec<(u32, OwnedFd)>) -> Result<()> {
+    for item in &prepared.items {
+        if let Op::Bind { source, .. } = &item.op {
+            if source.path.as_bytes() == b"/" {
+                into.push((item.index, clone_source(source, item.index)?));
+            }
+        }
+    }
+    Ok(())
+}

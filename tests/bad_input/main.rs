@@ -1,0 +1,41 @@
+//! Whatever is wrong with what the user typed, wrote or has for a machine: nothing runs, and one message says what is wrong and
+//! what to do.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod arguments;
+mod commands;
+mod descriptors;
+mod files;
+mod keys;
+mod ceilings;
+mod many;
+mod mutation;
+mod names;
+mod filters;
+mod places;
+mod jails;
+mod support;
+mod working_directory;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let groups = [
+        arguments::cases(),
+        commands::cases(),
+        descriptors::cases(),
+        files::cases(),
+        keys::cases(),
+        ceilings::cases(),
+        many::cases(),
+        mutation::cases(),
+        names::cases(),
+        filters::cases(),
+        places::cases(),
+        jails::cases(),
+        working_directory::cases(),
+    ];
+    common::run(groups.into_iter().flatten().collect())
+}
