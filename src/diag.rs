@@ -160,7 +160,7 @@ pub fn errno_words(errno: nix::errno::Errno) -> String {
 
 /// The candidate nearest to `word` by edit distance, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1) + 1;
+    let limit = word.chars().count().div_ceil(3).max(1);
     candidates
         .into_iter()
         .map(|candidate| (edit_distance(word, candidate), candidate))

@@ -97,7 +97,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     drop_privileges(plan)?;
     umask(caller_umask);
     match process::fork().at(Step::Fork)? {
-        Forked::Parent(pid, _) => Ok(pid),
+        Forked::Parent(pid) => Ok(pid),
         Forked::Child => match payload(inside) {
             Ok(never) => match never {},
             Err(failure) => fail(inside.report.as_fd(), failure, exit_code(failure)),

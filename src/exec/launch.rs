@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -16,9 +16,9 @@ use super::init::{self, Inside};
 use super::prepare::{self, Prepared};
 use super::step::{REPORT_SIZE, Report};
 use super::{ExecError, Outcome};
-use crate::plan::{BindSource, MountOp, Plan};
+use crate::plan::Plan;
 use crate::profile::{Level, NetworkMode};
-use crate::sys::process::{self, Clone3, Forked};
+use crate::sys::process::{self, Clone3};
 
 /// The one empty session keyring that all sandboxes of a user share. It has a name because anonymous ones count against
 /// the user's quota until the kernel gets round to freeing them.
@@ -32,30 +32,20 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome, ExecError> {
     join_keyring(plan)?;
     let (lifeline, lifeline_held) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let (reports, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
-    let whole = Vec::with_capacity(plan.mounts.iter().filter(|mount| binds_root(&mount.op)).count());
+    let whole = Vec::with_capacity(prepared.items.iter().filter(|item| item.binds_root()).count());
     let request = Clone3 { namespaces: namespaces(plan), cgroup: None };
-    match process::clone3(request)
-        .map_err(|errno| ExecError::Clone { cause: super::cause::of_clone(errno), errno })?
-    {
-        Forked::Child => {
-            drop(lifeline_held);
-            drop(reports);
-            init::run(Inside { plan, prepared: &mut prepared, whole, report, lifeline })
-        }
-        Forked::Parent(pid, pidfd) => {
-            drop(report);
-            drop(lifeline);
-            let init = Init { pid, pidfd, reports };
-            let outcome = init.supervise(plan, &prepared);
-            drop(lifeline_held);
-            outcome
-        }
-    }
-}
-
-/// Whether a bind's source can be the root itself; links are resolved later, so any path may lead there.
-fn binds_root(op: &MountOp) -> bool {
-    matches!(op, MountOp::Bind { source: BindSource::Path(_) | BindSource::Fd(_), .. })
+    let made = process::clone3(request)
+        .map_err(|errno| ExecError::Clone { cause: super::cause::of_clone(errno), errno })?;
+    let Some((pid, pidfd)) = made else {
+        drop(lifeline_held);
+        drop(reports);
+        init::run(Inside { plan, prepared: &mut prepared, whole, report, lifeline })
+    };
+    drop(report);
+    drop(lifeline);
+    let outcome = Init { pid, pidfd, reports }.supervise(plan, &prepared);
+    drop(lifeline_held);
+    outcome
 }
 
 /// The child of a `clone3` has only the thread that called it: a lock that another one held would stay held for good.
@@ -103,32 +93,22 @@ fn namespaces(plan: &Plan) -> u64 {
 /// PID 1, seen from outside.
 struct Init {
     pid: Pid,
-    pidfd: Option<OwnedFd>,
+    pidfd: OwnedFd,
     reports: OwnedFd,
 }
 
 impl Init {
     /// Waits for the end: of the payload, of its time, or of PID 1 by somebody else's hand.
     fn supervise(self, plan: &Plan, prepared: &Prepared) -> Result<Outcome, ExecError> {
-        let deadline =
-            plan.limits.timeout.as_ref().and_then(|timeout| Instant::now().checked_add(timeout.value));
-        let mut timed_out = false;
-        let mut last = None;
-        loop {
-            match self.next_report(if timed_out { None } else { deadline }) {
-                Next::Report(report) => last = last.or(Some(report)),
-                Next::End => break,
-                Next::DeadlinePassed => {
-                    timed_out = true;
-                    self.kill();
-                }
-            }
+        let timeout = plan.limits.timeout.as_ref();
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout.value));
+        let timed_out = !self.ends_before(deadline);
+        if timed_out {
+            self.kill();
         }
         let status = self.wait();
-        match last {
-            Some(Report::Failed(failure)) => {
-                Err(ExecError::of_failure(plan, prepared.candidates.len(), failure))
-            }
+        match self.report() {
+            Some(Report::Failed(failure)) => Err(ExecError::of_failure(plan, prepared.candidates.len(), failure)),
             Some(Report::Exited(code)) => Ok(Outcome::Exited(code)),
             Some(Report::Signaled(signal)) => Ok(Outcome::Signaled(signal)),
             None if timed_out => Ok(Outcome::TimedOut),
@@ -136,36 +116,38 @@ impl Init {
         }
     }
 
-    fn next_report(&self, deadline: Option<Instant>) -> Next {
+    /// Sleeps until PID 1 ends; whether that is before the deadline. Only its end wakes sbx: what it reports lies in the pipe
+    /// until then.
+    fn ends_before(&self, deadline: Option<Instant>) -> bool {
         loop {
             let timeout = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return false,
                 // Rounded up, so that poll does not return just before the deadline again and again.
                 Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
                 None => PollTimeout::NONE,
             };
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Next::DeadlinePassed;
+            match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => return true,
             }
-            let mut readable = [PollFd::new(self.reports.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut readable, timeout) {
-                Ok(0) | Err(Errno::EINTR) => continue,
-                Ok(_) => {}
-                Err(_) => return Next::End,
+        }
+    }
+
+    /// The first thing that the inside said.
+    fn report(&self) -> Option<Report> {
+        let mut bytes = [0; REPORT_SIZE];
+        loop {
+            match nix::unistd::read(&self.reports, &mut bytes) {
+                Err(Errno::EINTR) => {}
+                Ok(REPORT_SIZE) => return Report::decode(&bytes),
+                _ => return None,
             }
-            let mut bytes = [0; REPORT_SIZE];
-            return match nix::unistd::read(&self.reports, &mut bytes) {
-                Err(Errno::EINTR) => continue,
-                Ok(REPORT_SIZE) => Report::decode(&bytes).map_or(Next::End, Next::Report),
-                _ => Next::End,
-            };
         }
     }
 
     fn kill(&self) {
-        if let Some(pidfd) = &self.pidfd {
-            // Gone already is as good as killed.
-            let _ = process::signal_pidfd(pidfd, libc::SIGKILL);
-        }
+        // Gone already is as good as killed.
+        let _ = process::signal_pidfd(&self.pidfd, libc::SIGKILL);
     }
 
     /// Waits until PID 1, and with it everything in its namespaces, is gone.
@@ -177,10 +159,4 @@ impl Init {
             }
         }
     }
-}
-
-enum Next {
-    Report(Report),
-    End,
-    DeadlinePassed,
 }

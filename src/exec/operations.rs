@@ -59,12 +59,12 @@ impl<'a> Builder<'a> {
                 let attr = MountAttr::NOSUID.and(MountAttr::NOEXEC);
                 let devpts =
                     mount::new_filesystem(c"devpts", &parameters, attr).at_item(Step::Filesystem, n)?;
-                self.attach(item, &devpts, true)
+                self.cover(item, &devpts)
             }
             Op::Mqueue => {
                 let attr = MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC);
                 let mqueue = mount::new_filesystem(c"mqueue", &[], attr).at_item(Step::Filesystem, n)?;
-                self.attach(item, &mqueue, true)
+                self.cover(item, &mqueue)
             }
             Op::Overlay { lower, upper } => {
                 let target = self.open_directory(item)?;
@@ -115,31 +115,34 @@ impl<'a> Builder<'a> {
         Ok(tmpfs)
     }
 
+    /// Attaches something of the sandbox's own where a bind shows what would be the host's; where the host has nothing there
+    /// is nothing to cover.
+    fn cover(&mut self, item: &'a Item, tree: &OwnedFd) -> Result<()> {
+        match self.attach(item, tree, true) {
+            Err(Failure { step: Step::Target, errno: Errno::EROFS, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// An empty directory of the sandbox's own: of the root filesystem where it can be, and else, where a bind shows a
-    /// directory of the host's, a tmpfs that covers that. Where the host has none there is nothing to cover.
+    /// directory of the host's, a tmpfs that covers that.
     fn private(&mut self, item: &'a Item, mode: u32, fresh: &Fresh) -> Result<()> {
-        let mut shown = None;
+        let mut own = true;
         self.at_place(item, Step::Create, |place, name| {
-            if !place.own {
-                shown = Some(not_a_link(place, name));
-                return match shown {
-                    Some(Err(Errno::ELOOP)) => Err(Errno::ELOOP),
-                    _ => Ok(()),
-                };
+            own = place.own;
+            if !own {
+                return Ok(());
             }
             make_directory(place, name, mode)?;
             let tree = mount::clone_tree(place.directory, name, false)?;
             mount::attach(&tree, place.directory, name)
         })?;
-        match shown {
-            None | Some(Err(Errno::ENOENT)) => Ok(()),
-            Some(kind) => {
-                kind.at_item(Step::Create, item.index)?;
-                let attr = MountAttr::NOSUID.and(MountAttr::NODEV);
-                let tmpfs = self.new_tmpfs(fresh, attr).at_item(Step::Filesystem, item.index)?;
-                self.attach(item, &tmpfs, true)
-            }
+        if own {
+            return Ok(());
         }
+        let attr = MountAttr::NOSUID.and(MountAttr::NODEV);
+        let tmpfs = self.new_tmpfs(fresh, attr).at_item(Step::Filesystem, item.index)?;
+        self.cover(item, &tmpfs)
     }
 
     /// Covers what is there. Nothing is made where nothing is.
@@ -246,11 +249,9 @@ fn device(path: &CStr, number: u64, n: u32) -> Result<OwnedFd> {
 
 /// Clones of the host's root for the items that bind it: they must be made before the new root is attached over it.
 pub(super) fn clone_root(prepared: &Prepared, into: &mut Vec<(u32, OwnedFd)>) -> Result<()> {
-    for item in &prepared.items {
+    for item in prepared.items.iter().filter(|item| item.binds_root()) {
         if let Op::Bind { source, .. } = &item.op {
-            if source.path.as_bytes() == b"/" {
-                into.push((item.index, clone_source(source, item.index)?));
-            }
+            into.push((item.index, clone_source(source, item.index)?));
         }
     }
     Ok(())

@@ -28,6 +28,13 @@ pub(super) struct Item {
     pub(super) op: Op,
 }
 
+impl Item {
+    /// Its source is the host's root itself.
+    pub(super) fn binds_root(&self) -> bool {
+        matches!(&self.op, Op::Bind { source, .. } if source.path.as_bytes() == b"/")
+    }
+}
+
 /// [`MountOp`], ready.
 #[derive(Debug)]
 pub(super) enum Op {

@@ -58,7 +58,7 @@ impl Layout {
         if layer > 0 && matches!(mount.op, MountOp::Bind { .. }) {
             self.show_whole(&mount.dest);
         }
-        self.links.retain(|(link, _)| *link != mount.dest);
+        self.links.retain(|(link, _)| link.as_os_str() != mount.dest.as_os_str());
         if let MountOp::Symlink { target } = &mount.op {
             self.links.push((mount.dest.clone(), target.clone()));
         }

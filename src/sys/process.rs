@@ -47,15 +47,16 @@ struct CloneArgs {
 pub enum Forked {
     /// The new process.
     Child,
-    /// The old one, with the new one's pid and, after [`clone3`], its pidfd.
-    Parent(Pid, Option<OwnedFd>),
+    /// The old one, with the new one's pid.
+    Parent(Pid),
 }
 
-/// Makes a child with its own copy of memory, in new namespaces.
+/// Makes a child with its own copy of memory, in new namespaces: returns nothing in the child, its pid and pidfd in the
+/// parent.
 ///
 /// # Errors
 /// `EPERM`, `ENOSPC`, `EUSERS`, `ENOSYS` where namespaces are forbidden, and what fork(2) says.
-pub fn clone3(request: Clone3) -> Result<Forked, Errno> {
+pub fn clone3(request: Clone3) -> Result<Option<(Pid, OwnedFd)>, Errno> {
     let mut pidfd: c_int = -1;
     let mut args = CloneArgs {
         flags: request.namespaces | CLONE_PIDFD,
@@ -72,11 +73,11 @@ pub fn clone3(request: Clone3) -> Result<Forked, Errno> {
     // is held by a thread that the child lacks.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
     if pid == 0 {
-        return Ok(Forked::Child);
+        return Ok(None);
     }
     // SAFETY: CLONE_PIDFD stored a new descriptor of ours in pidfd.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Forked::Parent(Pid::from_raw(pid as c_int), Some(pidfd)))
+    Ok(Some((Pid::from_raw(pid as c_int), pidfd)))
 }
 
 /// fork(2) without the C library's fork handlers.
@@ -90,7 +91,7 @@ pub fn fork() -> Result<Forked, Errno> {
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone, c_long::from(libc::SIGCHLD), none, none, none, none)
     })?;
-    if pid == 0 { Ok(Forked::Child) } else { Ok(Forked::Parent(Pid::from_raw(pid as c_int), None)) }
+    if pid == 0 { Ok(Forked::Child) } else { Ok(Forked::Parent(Pid::from_raw(pid as c_int))) }
 }
 
 /// Ends this process at once: no destructors, no exit handlers.

@@ -32,7 +32,8 @@ fn nothing_at_all_prints_the_usage(user: &User) -> Verdict {
 }
 
 fn options_without_a_command(user: &User) -> Verdict {
-    for options in [&["-v"][..], &["--net", "host"], &["--"], &["run"], &["run", "--"], &["--cwd=none", "--"]] {
+    for options in [&["-v"][..], &["--net", "host"], &["--"], &["run"], &["run", "--"], &["--cwd=none", "--"]]
+    {
         let output = output(user.sbx().args(options))?;
         output.exits(125)?.stdout_is("")?;
         says(&output, "no command", Some("name a program after the options"))?;
@@ -66,7 +67,9 @@ fn unknown_options_of_verbs(user: &User) -> Verdict {
 }
 
 fn options_without_their_value(user: &User) -> Verdict {
-    for option in ["--ro", "--memory", "--timeout", "--profile", "--set", "--keep-fd", "--env", "--cwd", "--color"] {
+    for option in
+        ["--ro", "--memory", "--timeout", "--profile", "--set", "--keep-fd", "--env", "--cwd", "--color"]
+    {
         let error = format!("cannot use `{option}`: it needs a value");
         refused(user, user.sbx().arg(option), 125, &error, Some("sbx --help"))?;
     }
@@ -106,18 +109,25 @@ fn a_verb_is_a_command_elsewhere(user: &User) -> Verdict {
 }
 
 fn sizes(user: &User) -> Verdict {
-    for size in ["12X", "G", "1..5G", "1e9", "1.5", "9999999999T", "18446744073709551616", "1 2", "0x10", "1G ", "½G"] {
+    for size in
+        ["12X", "G", "1..5G", "1e9", "1.5", "9999999999T", "18446744073709551616", "1 2", "0x10", "1G ", "½G"]
+    {
         for option in ["--memory", "--swap"] {
             let error = format!("cannot use `{size}` for `{option}`: `{size}` is ");
             refuses(user, &[(&[option, size], &error, Some("sbx --help"))])?;
         }
     }
     refuses(user, &[(&["--memory", ""], "cannot use `--memory`", Some("sbx --help"))])?;
-    refuses(user, &[(&["--memory", "12X"], "`12X` is not a size; write it like 512M or 1.5G", Some("--help"))])
+    refuses(
+        user,
+        &[(&["--memory", "12X"], "`12X` is not a size; write it like 512M or 1.5G", Some("--help"))],
+    )
 }
 
 fn durations(user: &User) -> Verdict {
-    for time in ["5x", "1h30", "1.5h", "s", "1 s", "99999999999999999999", "18446744073709551615d", "1h-5m", "５s"] {
+    for time in
+        ["5x", "1h30", "1.5h", "s", "1 s", "99999999999999999999", "18446744073709551615d", "1h-5m", "５s"]
+    {
         let error = format!("cannot use `{time}` for `--timeout`: `{time}` is ");
         refuses(user, &[(&["--timeout", time], &error, Some("sbx --help"))])?;
     }
@@ -125,24 +135,37 @@ fn durations(user: &User) -> Verdict {
         let error = format!("cannot use `{time}` for `--timeout`: a command needs more time than none");
         refuses(user, &[(&["--timeout", time], &error, Some("sbx --help"))])?;
     }
-    refuses(user, &[(&["--timeout", "5x"], "`5x` is not a duration; write it like 30s or 1h30m", Some("--help"))])
+    refuses(
+        user,
+        &[(&["--timeout", "5x"], "`5x` is not a duration; write it like 30s or 1h30m", Some("--help"))],
+    )
 }
 
 fn counts(user: &User) -> Verdict {
-    for (option, value) in [("--pids", "0"), ("--pids", "x"), ("--pids", "1.5"), ("--pids", "18446744073709551616")] {
+    for (option, value) in
+        [("--pids", "0"), ("--pids", "x"), ("--pids", "1.5"), ("--pids", "18446744073709551616")]
+    {
         let error = format!("cannot use `{value}` for `{option}`: ");
-        let output = refused(user, user.sbx().args([option, value]).args(TOUCH), 125, &error, Some("sbx --help"))?;
+        let output =
+            refused(user, user.sbx().args([option, value]).args(TOUCH), 125, &error, Some("sbx --help"))?;
         output.stderr_lacks("invalid digit")?.stderr_lacks("18446744073709551615")?;
     }
-    for (value, why) in [("0", "`0` is not above 0"), ("x", "`x` is not a number"), ("nan", "nan"), ("inf", "inf")] {
-        refuses(user, &[(&["--cpus", value], &format!("cannot use `{value}` for `--cpus`: "), Some("sbx --help"))])?;
+    for (value, why) in
+        [("0", "`0` is not above 0"), ("x", "`x` is not a number"), ("nan", "nan"), ("inf", "inf")]
+    {
+        refuses(
+            user,
+            &[(&["--cpus", value], &format!("cannot use `{value}` for `--cpus`: "), Some("sbx --help"))],
+        )?;
         refuses(user, &[(&["--cpus", value], why, Some("sbx --help"))])?;
     }
     Ok(())
 }
 
 fn negative_values_are_values(user: &User) -> Verdict {
-    for (option, value) in [("--pids", "-1"), ("--keep-fd", "-1"), ("--cpus", "-1"), ("--hostname", "-x"), ("--memory", "-1")] {
+    for (option, value) in
+        [("--pids", "-1"), ("--keep-fd", "-1"), ("--cpus", "-1"), ("--hostname", "-x"), ("--memory", "-1")]
+    {
         let error = format!("cannot use `{value}` for `{option}`: ");
         refuses(user, &[(&[option, value], &error, Some("sbx --help"))])?;
         refuses(user, &[(&[&format!("{option}={value}")], &error, Some("sbx --help"))])?;
@@ -154,11 +177,27 @@ fn modes(user: &User) -> Verdict {
     refuses(
         user,
         &[
-            (&["--cwd", "rx"], "cannot use `rx` for `--cwd`: `rx` is not one of rw, ro, overlay, none", Some("--help")),
-            (&["--net", "NONE"], "cannot use `NONE` for `--net`: `NONE` is not one of none, host, private, proxy", Some("--help")),
-            (&["--color", "blue"], "cannot use `blue` for `--color`: it is not one of auto, always, never", Some("--help")),
+            (
+                &["--cwd", "rx"],
+                "cannot use `rx` for `--cwd`: `rx` is not one of rw, ro, overlay, none",
+                Some("--help"),
+            ),
+            (
+                &["--net", "NONE"],
+                "cannot use `NONE` for `--net`: `NONE` is not one of none, host, private, proxy",
+                Some("--help"),
+            ),
+            (
+                &["--color", "blue"],
+                "cannot use `blue` for `--color`: it is not one of auto, always, never",
+                Some("--help"),
+            ),
             (&["--hostname", ""], "cannot use `--hostname`", Some("--help")),
-            (&["--hostname", "a_b"], "cannot use `a_b` for `--hostname`: `a_b` is not a host name", Some("--help")),
+            (
+                &["--hostname", "a_b"],
+                "cannot use `a_b` for `--hostname`: `a_b` is not a host name",
+                Some("--help"),
+            ),
             (&["-v", "-q"], "cannot be used with", Some("--help")),
             (&["--net=none", "--net=host"], "cannot be used multiple times", Some("--help")),
         ],
@@ -171,7 +210,11 @@ fn variables(user: &User) -> Verdict {
         &[
             (&["--env", "=x"], "cannot use `=x` for `--env`: a variable has no name", Some("--help")),
             (&["--env", ""], "cannot use `--env`: a variable has no name", Some("--help")),
-            (&["--env", "NOPE"], "cannot pass on the variable `NOPE`: it is not set", Some("--env NOPE=VALUE")),
+            (
+                &["--env", "NOPE"],
+                "cannot pass on the variable `NOPE`: it is not set",
+                Some("--env NOPE=VALUE"),
+            ),
         ],
     )?;
     let print = ["sh", "-c", "echo \"[$NOPE]\""];

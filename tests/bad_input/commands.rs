@@ -22,7 +22,13 @@ fn not_found(user: &User) -> Verdict {
         let error = format!("cannot find `{command}`: no such command");
         refused(user, user.sbx().args(["--", command, "x"]), 127, &error, None)?;
     }
-    refused(user, user.sbx().args(["--env=PATH=", "true"]), 127, "cannot find `true`: no such command", None)?;
+    refused(
+        user,
+        user.sbx().args(["--env=PATH=", "true"]),
+        127,
+        "cannot find `true`: no such command",
+        None,
+    )?;
     prepare(user, "ln -s gone dangling; ln -s loop loop")?;
     refused(user, user.sbx().arg("./dangling"), 127, "cannot find `./dangling`: no such command", None)?;
     refused(user, user.sbx().arg("./loop"), 126, "project/./loop`: too many symbolic links", None)?;
@@ -40,24 +46,37 @@ fn found_outside_only(user: &User) -> Verdict {
     let search = format!("/usr/bin:{directory}");
     refused(user, user.sbx().env("PATH", &search).arg("hello-there"), 127, &error, Some(&hint))?;
     output(user.sbx().args(["--ro", &directory, &path]))?.exits(0)?.stdout_is("hello\n")?;
-    output(user.sbx().env("PATH", &search).args(["--ro", &directory, "hello-there"]))?.exits(0)?.stdout_is("hello\n")?;
+    output(user.sbx().env("PATH", &search).args(["--ro", &directory, "hello-there"]))?
+        .exits(0)?
+        .stdout_is("hello\n")?;
     // A hidden program is not found either, and nothing else is run in its place.
     let hidden = user.put_program(user.project().join("hidden"), "#!/bin/sh\necho hello\n")?;
-    refused(user, user.sbx().arg("--hide").arg(&hidden).arg(&hidden), 127, "cannot find `", None).map(drop).or_else(|_| {
-        refused(user, user.sbx().arg("--hide").arg(&hidden).arg(&hidden), 126, "cannot run `", None).map(drop)
-    })
+    refused(user, user.sbx().arg("--hide").arg(&hidden).arg(&hidden), 127, "cannot find `", None)
+        .map(drop)
+        .or_else(|_| {
+            refused(user, user.sbx().arg("--hide").arg(&hidden).arg(&hidden), 126, "cannot run `", None)
+                .map(drop)
+        })
 }
 
 fn not_executable(user: &User) -> Verdict {
     let path = user.put(user.project().join("script"), "#!/bin/sh\ntouch it-ran\n")?;
     for command in ["./script", &path.display().to_string()] {
-        let output = refused(user, user.sbx().arg(command), 126, "script`: permission denied", Some("chmod +x "))?;
+        let output =
+            refused(user, user.sbx().arg(command), 126, "script`: permission denied", Some("chmod +x "))?;
         output.stderr_has("cannot run `")?;
     }
-    refused(user, user.sbx().arg("/etc/passwd"), 126, "cannot run `/etc/passwd`: permission denied", Some("chmod +x"))?;
-    refused(user, user.sbx().arg("/dev/null"), 126, "cannot run `/dev/null`: permission denied", None).or_else(|_| {
-        refused(user, user.sbx().arg("/dev/null"), 126, "cannot run `/dev/null`: ", Some("chmod"))
-    })?;
+    refused(
+        user,
+        user.sbx().arg("/etc/passwd"),
+        126,
+        "cannot run `/etc/passwd`: permission denied",
+        Some("chmod +x"),
+    )?;
+    refused(user, user.sbx().arg("/dev/null"), 126, "cannot run `/dev/null`: permission denied", None)
+        .or_else(|_| {
+            refused(user, user.sbx().arg("/dev/null"), 126, "cannot run `/dev/null`: ", Some("chmod"))
+        })?;
     Ok(())
 }
 
@@ -104,7 +123,13 @@ fn without_its_interpreter(user: &User) -> Verdict {
     fs::copy("/usr/bin/cat", &own)?;
     user.put_program(user.project().join("script"), format!("#!{}\nhello\n", own.display()))?;
     let tools = user.dir().join("tools").display().to_string();
-    refused(user, user.sbx().arg("./script"), 126, "is not visible inside", Some(&format!("add --ro {tools}")))?;
+    refused(
+        user,
+        user.sbx().arg("./script"),
+        126,
+        "is not visible inside",
+        Some(&format!("add --ro {tools}")),
+    )?;
     output(user.sbx().args(["--ro", &tools, "./script"]))?.exits(0)?.stdout_has("hello\n")?;
     Ok(())
 }
@@ -122,7 +147,13 @@ fn neither_program_nor_script(user: &User) -> Verdict {
 fn a_relative_directory_in_path(user: &User) -> Verdict {
     user.put_program(user.project().join("planted"), "#!/bin/sh\ntouch it-ran\n")?;
     for path in [".", "/usr/bin:.", ":/usr/bin", "./../project"] {
-        refused(user, user.sbx().env("PATH", path).arg("planted"), 127, "cannot find `planted`: no such command", None)?;
+        refused(
+            user,
+            user.sbx().env("PATH", path).arg("planted"),
+            127,
+            "cannot find `planted`: no such command",
+            None,
+        )?;
     }
     Ok(())
 }

@@ -46,7 +46,10 @@ fn names_that_cannot_be(user: &User) -> Verdict {
         let option = format!("--profile={name}");
         refuses(user, &[(&[&option], &error, Some("`./my.toml`"))])?;
     }
-    refuses(user, &[(&["-p", "./nope.toml"], "cannot read profile `./nope.toml`: no such file or directory", None)])
+    refuses(
+        user,
+        &[(&["-p", "./nope.toml"], "cannot read profile `./nope.toml`: no such file or directory", None)],
+    )
 }
 
 fn never_the_working_directory(user: &User) -> Verdict {
@@ -77,17 +80,36 @@ fn things_that_are_no_file(user: &User) -> Verdict {
         let output = refused(user, user.sbx().args(["-p", name]).args(TOUCH), 125, kind, None)?;
         output.stderr_has(&format!("{name}.toml`: it is {kind}"))?.stderr_has("not a regular file")?;
     }
-    refuses(user, &[(&["-p", "/dev/null"], "cannot read profile `/dev/null`: it is a device, not a regular file", None)])?;
-    refuses(user, &[(&["-p", "/dev/zero"], "cannot read profile `/dev/zero`: it is a device, not a regular file", None)])?;
+    refuses(
+        user,
+        &[(
+            &["-p", "/dev/null"],
+            "cannot read profile `/dev/null`: it is a device, not a regular file",
+            None,
+        )],
+    )?;
+    refuses(
+        user,
+        &[(
+            &["-p", "/dev/zero"],
+            "cannot read profile `/dev/zero`: it is a device, not a regular file",
+            None,
+        )],
+    )?;
     refuses(user, &[(&["-p", "../project/"], "cannot read profile `../project/`: it is a directory", None)])
 }
 
 fn links(user: &User) -> Verdict {
     directory(user)?;
-    prepare(user, "cd $HOME/.config/sbx/profiles && ln -s b.toml a.toml && ln -s a.toml b.toml && ln -s gone c.toml")?;
-    for (name, why) in
-        [("a", "its symbolic links form a loop"), ("b", "its symbolic links form a loop"), ("c", "it is a symbolic link to nothing")]
-    {
+    prepare(
+        user,
+        "cd $HOME/.config/sbx/profiles && ln -s b.toml a.toml && ln -s a.toml b.toml && ln -s gone c.toml",
+    )?;
+    for (name, why) in [
+        ("a", "its symbolic links form a loop"),
+        ("b", "its symbolic links form a loop"),
+        ("c", "it is a symbolic link to nothing"),
+    ] {
         refuses(user, &[(&["-p", name], &format!("{name}.toml`: {why}"), None)])?;
     }
     Ok(())
@@ -166,7 +188,8 @@ fn of_somebody_else(user: &User) -> Verdict {
 fn two_match_one_command(user: &User) -> Verdict {
     let text = "schema = 1\nmatch = [\"/usr/bin/touch\"]\n";
     let (one, two) = (profile(user, "one", text)?, profile(user, "two", text)?);
-    let error = format!("cannot choose a profile for `/usr/bin/touch`: both {one}:2:10 and {two}:2:10 match it");
+    let error =
+        format!("cannot choose a profile for `/usr/bin/touch`: both {one}:2:10 and {two}:2:10 match it");
     refuses(user, &[(&[], &error, Some("choose one with --profile"))])?;
     output(user.sbx().args(["-p", "one", "true"]))?.exits(0)?;
     Ok(())
@@ -177,7 +200,6 @@ fn a_broken_profile_that_nobody_named(user: &User) -> Verdict {
     profile(user, "broken", "schema = \n")?;
     output(user.sbx().arg("true"))?.exits(0)?.stderr_is("")?;
     output(user.sbx().arg("profiles"))?.exits(0)?.stdout_has("cannot read this as TOML")?;
-    refuses(user, &[(&["-p", "broken"], "broken.toml:2:", None)]).or_else(|_| {
-        refuses(user, &[(&["-p", "broken"], "broken.toml:1:", None)])
-    })
+    refuses(user, &[(&["-p", "broken"], "broken.toml:2:", None)])
+        .or_else(|_| refuses(user, &[(&["-p", "broken"], "broken.toml:1:", None)]))
 }

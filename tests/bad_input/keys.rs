@@ -27,12 +27,22 @@ const MISTAKES: &[Mistake] = &[
     ("[limit]\npids = 3", "2:2", "unknown key `limit`", Some("did you mean `limits`?")),
     ("filesytem.read = []", "2:1", "unknown key `filesytem`", Some("did you mean `filesystem`?")),
     ("zzzzzzzz = 1", "2:1", "unknown key `zzzzzzzz`", Some("there is schema, description, extends")),
-    ("filesystem.read = [{ path = '/a', optinal = true }]", "2:35", "unknown key `optinal`", Some("`optional`")),
+    (
+        "filesystem.read = [{ path = '/a', optinal = true }]",
+        "2:35",
+        "unknown key `optinal`",
+        Some("`optional`"),
+    ),
     ("[limits]\npids = 'x'", "3:8", "this must be a number, not string \"x\"", None),
     ("[limits]\npids = -1", "3:8", "-1 is out of range here", None),
     ("[limits]\npids = 0", "3:8", "0 is too small; 1 is the least", None),
     ("[limits]\nmemory = '2X'", "3:10", "`2X` is not a size; write it like 512M or 1.5G", None),
-    ("[limits]\ntimeout = '5 minutes'", "3:11", "`5 minutes` is not a duration; write it like 30s or 1h30m", None),
+    (
+        "[limits]\ntimeout = '5 minutes'",
+        "3:11",
+        "`5 minutes` is not a duration; write it like 30s or 1h30m",
+        None,
+    ),
     ("[filesystem]\ncwd = 'rx'", "3:7", "`rx` is not one of rw, ro, overlay, none; did you mean `ro`?", None),
     ("[filesystem]\nread = '/opt'", "3:8", "this must be a list, not string \"/opt\"", None),
     ("[filesystem]\nread = ['etc']", "3:9", "`etc` is not an absolute path", None),
@@ -44,7 +54,12 @@ const MISTAKES: &[Mistake] = &[
     ("[filesystem]\nread = [{ path = '/usr', dest = 'x' }]", "3:33", "`x` is not an absolute path", None),
     ("[filesystem]\nread = [{ dest = '/a' }]", "3:9", "there is no `path` in this table", None),
     ("[filesystem]\ntmpfs = [{ path = '/a', size = '1Q' }]", "3:32", "`1Q` is not a size", None),
-    ("[filesystem]\nread = ['/usr']\nwrite = ['/usr']", "4:10", "`/usr` is named twice, first at ", Some("leave one")),
+    (
+        "[filesystem]\nread = ['/usr']\nwrite = ['/usr']",
+        "4:10",
+        "`/usr` is named twice, first at ",
+        Some("leave one"),
+    ),
     ("filesystem = 3", "2:14", "this must be a table, not integer `3`", None),
     ("[environment]\nset = { 'A=B' = 'x' }", "3:9", "`A=B` is not a variable's name", None),
     ("match = ['make']", "2:10", "`make` is not the real absolute path of a command", None),
@@ -89,7 +104,9 @@ fn the_schema(user: &User) -> Verdict {
 }
 
 fn not_toml(user: &User) -> Verdict {
-    for text in ["x =", "a = [", "[a", "= 1", "schema = 2\nschema = 1", "a = 'x", "a = 1__0", "\u{feff}\u{feff}a = 1"] {
+    for text in
+        ["x =", "a = [", "[a", "= 1", "schema = 2\nschema = 1", "a = 'x", "a = 1__0", "\u{feff}\u{feff}a = 1"]
+    {
         let path = profile(user, "x", format!("schema = 1\n{text}\n"))?;
         let output =
             refused(user, user.sbx().args(["-p", "x"]).args(TOUCH), 125, "cannot read this as TOML: ", None)?;
@@ -164,7 +181,14 @@ fn set_without_a_key(user: &User) -> Verdict {
         ],
     )?;
     for typed in ["schema=2", "extends=[\"shell\"]", "match=[\"/usr/bin/touch\"]"] {
-        refuses(user, &[(&["--set", typed], &format!("cannot use --set `{typed}`: this key belongs in a file"), Some("file"))])?;
+        refuses(
+            user,
+            &[(
+                &["--set", typed],
+                &format!("cannot use --set `{typed}`: this key belongs in a file"),
+                Some("file"),
+            )],
+        )?;
     }
     // A line break in a value begins no other key.
     let typed = "namespaces.hostname=a\nnetwork.mode=\"host\"";
@@ -213,9 +237,13 @@ fn keys_that_are_not_built(user: &User) -> Verdict {
     for (key, table, line) in UNBUILT {
         let head = if table.is_empty() { "#".to_owned() } else { format!("[{table}]") };
         let path = profile(user, "x", format!("schema = 1\n{head}\n{line}\n"))?;
-        let (error, hint) = (format!("cannot use `{key}`: not built yet"), format!("remove `{key}` from the profile"));
+        let (error, hint) =
+            (format!("cannot use `{key}`: not built yet"), format!("remove `{key}` from the profile"));
         let output = refused(user, user.sbx().args(["-p", "x"]).args(TOUCH), 125, &error, Some(&hint))?;
-        output.stderr_has(&format!("{path}:3:"))?.stderr_has(&format!("  | {line}\n  | "))?.stderr_has("^")?;
+        output
+            .stderr_has(&format!("{path}:3:"))?
+            .stderr_has(&format!("  | {line}\n  | "))?
+            .stderr_has("^")?;
     }
     Ok(())
 }
@@ -232,10 +260,17 @@ fn keys_that_are_not_built_at_their_default(user: &User) -> Verdict {
 fn check_finds_the_same(user: &User) -> Verdict {
     for (text, place, message, hint) in MISTAKES {
         let path = profile(user, "x", format!("schema = 1\n{text}\n"))?;
-        let output = refused(user, user.sbx().args(["check", &path]), 1, &format!("{path}:{place}: "), *hint)?;
+        let output =
+            refused(user, user.sbx().args(["check", &path]), 1, &format!("{path}:{place}: "), *hint)?;
         output.stderr_has(message)?;
     }
-    refused(user, user.sbx().args(["check", "gone.toml"]), 1, "cannot read profile `gone.toml`: no such file", None)?;
+    refused(
+        user,
+        user.sbx().args(["check", "gone.toml"]),
+        1,
+        "cannot read profile `gone.toml`: no such file",
+        None,
+    )?;
     refused(user, user.sbx().arg("check"), 125, "", Some("sbx --help"))?;
     Ok(())
 }

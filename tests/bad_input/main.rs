@@ -5,17 +5,17 @@
 mod common;
 
 mod arguments;
+mod ceilings;
 mod commands;
 mod descriptors;
 mod files;
+mod filters;
+mod jails;
 mod keys;
-mod ceilings;
 mod many;
 mod mutation;
 mod names;
-mod filters;
 mod places;
-mod jails;
 mod support;
 mod working_directory;
 

@@ -29,7 +29,10 @@ fn a_missing_source(user: &User) -> Verdict {
         refuses(user, &[(&["-p", "x"], &error, Some("optional = true"))])?;
     }
     let below = format!("{gone}/below/that");
-    refuses(user, &[(&["--ro", &below], &format!("cannot bind `{below}`: no such file"), Some("create it"))])?;
+    refuses(
+        user,
+        &[(&["--ro", &below], &format!("cannot bind `{below}`: no such file"), Some("create it"))],
+    )?;
     user.put(user.home().join("file"), "")?;
     let below = user.home().join("file/below").display().to_string();
     let output = refused(user, user.sbx().args(["--ro", &below]).args(TOUCH), 125, "not a directory", None);
@@ -45,13 +48,18 @@ fn a_missing_source_that_is_optional(user: &User) -> Verdict {
     user.put(user.home().join("here"), "found\n")?;
     profile(user, "x", text)?;
     let script = "cat ~/here; test ! -e ~/gone && test ! -e ~/lost && echo none";
-    output(user.sbx().args(["-p", "x", "sh", "-c", script]))?.exits(0)?.stdout_is("found\nnone\n")?.stderr_is("")?;
+    output(user.sbx().args(["-p", "x", "sh", "-c", script]))?
+        .exits(0)?
+        .stdout_is("found\nnone\n")?
+        .stderr_is("")?;
     Ok(())
 }
 
 fn a_source_in_a_loop_of_links(user: &User) -> Verdict {
     prepare(user, "ln -s b $HOME/a; ln -s a $HOME/b; ln -s /nowhere/at/all $HOME/c")?;
-    for (name, why) in [("a", "too many symbolic links"), ("a/x", "too many symbolic links"), ("c", "no such file")] {
+    for (name, why) in
+        [("a", "too many symbolic links"), ("a/x", "too many symbolic links"), ("c", "no such file")]
+    {
         let path = user.home().join(name).display().to_string();
         let output = output(user.sbx().args(["--ro", &path]).args(TOUCH))?;
         output.exits(125)?.stderr_has(&format!("cannot bind `{path}`: "))?.stderr_has(why)?;
@@ -70,9 +78,23 @@ fn a_source_that_cannot_be_reached(user: &User) -> Verdict {
 fn a_file_over_a_directory(user: &User) -> Verdict {
     let file = user.put(user.home().join("file"), "")?.display().to_string();
     let over = format!("{file}:/usr/bin");
-    refuses(user, &[(&["--ro", &over], "`/usr/bin`: one of source and destination is a directory", Some("choose another"))])?;
+    refuses(
+        user,
+        &[(
+            &["--ro", &over],
+            "`/usr/bin`: one of source and destination is a directory",
+            Some("choose another"),
+        )],
+    )?;
     let over = "/usr/bin:/etc/passwd";
-    refuses(user, &[(&["--ro", over], "`/etc/passwd`: one of source and destination is a directory", Some("choose another"))])?;
+    refuses(
+        user,
+        &[(
+            &["--ro", over],
+            "`/etc/passwd`: one of source and destination is a directory",
+            Some("choose another"),
+        )],
+    )?;
     refuses(user, &[(&["--ro", "/usr:/etc/passwd/x"], "`/etc/passwd/x`", Some("choose another"))])
 }
 
@@ -106,7 +128,8 @@ fn own_configuration_stays_read_only(user: &User) -> Verdict {
         ("/etc", "/etc/sbx"),
     ] {
         let destination = if typed == "/" { "/:/host" } else { typed };
-        let output = refused(user, user.sbx().args(["--rw", destination]).args(TOUCH), 125, "cannot make `", hint)?;
+        let output =
+            refused(user, user.sbx().args(["--rw", destination]).args(TOUCH), 125, "cannot make `", hint)?;
         output.stderr_has("to decide what the next sandbox may do")?.stderr_has(guarded)?;
     }
     // The same by a profile, and by the working directory.
@@ -125,7 +148,13 @@ fn own_configuration_by_other_names(user: &User) -> Verdict {
     prepare(user, "ln -s .config $HOME/alias; ln -s ../.config/sbx $HOME/project/alias")?;
     let hint = Some("name the directories below it");
     for typed in ["../alias", "../.config/../.config", "../alias/sbx", "../project/../.config/sbx/profiles"] {
-        refused(user, user.sbx().args(["--cwd=none", "--rw", typed]).args(TOUCH), 125, "to decide what the next", hint)?;
+        refused(
+            user,
+            user.sbx().args(["--cwd=none", "--rw", typed]).args(TOUCH),
+            125,
+            "to decide what the next",
+            hint,
+        )?;
     }
     let config = user.dir().join("elsewhere");
     let mut command = user.sbx();

@@ -46,8 +46,8 @@ pub(crate) fn says(output: &Output, error: &str, hint: Option<&str>) -> Verdict 
     let first = lines.next().unwrap_or_default();
     let told = first.strip_prefix("sbx: error: ").is_some_and(|rest| rest.contains(error));
     output.check(told, || format!("the first line should be an error with {error:?}"))?;
-    let others: Vec<_> = lines.filter(|line| !line.starts_with("  | ")).collect();
-    match (hint, others[..]) {
+    let others: Vec<&str> = lines.filter(|line| !line.starts_with("  | ")).collect();
+    match (hint, &others[..]) {
         (None, []) => Ok(()),
         (Some(hint), [line]) if line.starts_with("  hint: ") && line.contains(hint) => Ok(()),
         (None, _) => Err(output.failure("there should be one line and no hint")),

@@ -23,7 +23,8 @@ const HINT: Option<&str> = Some("--cwd none");
 
 /// A run in this directory, which the shell expands, is refused for this reason.
 fn refuses_in(user: &User, directory: &str, home: Option<&str>, why: &str) -> Verdict {
-    let mut command = shell(user, "cd $1 && exec \"$SBX\" touch \"$2/it-ran\"", &[Path::new(directory), &user.project()]);
+    let mut command =
+        shell(user, "cd $1 && exec \"$SBX\" touch \"$2/it-ran\"", &[Path::new(directory), &user.project()]);
     if let Some(home) = home {
         command.env("HOME", home);
     }
@@ -51,8 +52,12 @@ fn too_wide(user: &User) -> Verdict {
 }
 
 fn too_wide_by_another_name(user: &User) -> Verdict {
-    prepare(user, "ln -s $HOME ../../link; ln -s / ../../root; ln -s ../../home/project ../../home/project/here")?;
-    let (link, root) = (user.dir().join("link").display().to_string(), user.dir().join("root").display().to_string());
+    prepare(
+        user,
+        "ln -s $HOME ../../link; ln -s / ../../root; ln -s ../../home/project ../../home/project/here",
+    )?;
+    let (link, root) =
+        (user.dir().join("link").display().to_string(), user.dir().join("root").display().to_string());
     refuses_in(user, &link, None, "is your home directory")?;
     refuses_in(user, &root, None, "is the root directory")?;
     refuses_in(user, &format!("{root}/tmp/../usr"), None, "is shared by the whole system")?;
@@ -75,7 +80,12 @@ fn the_home_of_the_user_database(user: &User) -> Verdict {
     for said in [user.home().display().to_string().as_str(), "/nonexistent", ""] {
         refuses_in(user, &home, Some(said), "is your home directory")?;
         let above = Path::new(&home).parent().unwrap_or(Path::new("/")).display().to_string();
-        refuses_in(user, &above, Some(said), if above == "/" { "is the root" } else { "contains your home directory" })?;
+        refuses_in(
+            user,
+            &above,
+            Some(said),
+            if above == "/" { "is the root" } else { "contains your home directory" },
+        )?;
     }
     Ok(())
 }
@@ -84,7 +94,9 @@ fn too_wide_is_fine_without_it(user: &User) -> Verdict {
     for directory in ["/", "/tmp", "/usr", "$HOME", "$HOME/.."] {
         let script = format!("cd {directory} && $SBX --cwd none pwd && $SBX -p shell pwd");
         let home = user.home().display().to_string();
-        output(&mut shell(user, &script, &[] as &[&str]))?.exits(0)?.stdout_is(&format!("{home}\n{home}\n"))?;
+        output(&mut shell(user, &script, &[] as &[&str]))?
+            .exits(0)?
+            .stdout_is(&format!("{home}\n{home}\n"))?;
     }
     Ok(())
 }
@@ -96,7 +108,9 @@ fn removed(user: &User) -> Verdict {
     refused(user, &mut shell(user, script, &["--cwd=none --chdir=y"]), 125, "it was removed", hint)?;
     refused(user, &mut shell(user, script, &["--cwd=none --ro=y"]), 125, "it was removed", hint)?;
     let script = "mkdir x && cd x && rmdir ../x && exec $SBX --cwd none pwd";
-    output(&mut shell(user, script, &[] as &[&str]))?.exits(0)?.stdout_is(&format!("{}\n", user.home().display()))?;
+    output(&mut shell(user, script, &[] as &[&str]))?
+        .exits(0)?
+        .stdout_is(&format!("{}\n", user.home().display()))?;
     Ok(())
 }
 
@@ -109,7 +123,9 @@ fn unreadable(user: &User) -> Verdict {
         refused(user, &mut command, 125, "it can't be reached: permission denied", HINT)?;
     }
     let script = "mkdir -p d && cd d && chmod 000 . && exec $SBX --cwd none pwd";
-    output(&mut shell(user, script, &[] as &[&str]))?.exits(0)?.stdout_is(&format!("{}\n", user.home().display()))?;
+    output(&mut shell(user, script, &[] as &[&str]))?
+        .exits(0)?
+        .stdout_is(&format!("{}\n", user.home().display()))?;
     Ok(())
 }
 
@@ -132,7 +148,13 @@ fn homes_that_are_nowhere(user: &User) -> Verdict {
 fn nobody_knows_the_home(user: &User) -> Verdict {
     let script = "unset HOME; exec unshare --user --map-user=54321 --map-group=54321 $SBX touch it-ran";
     let error = "cannot find the home directory: HOME is not an absolute path and the user database has none";
-    refused(user, &mut shell(user, script, &[] as &[&str]), 125, error, Some("set HOME to an absolute path"))?;
+    refused(
+        user,
+        &mut shell(user, script, &[] as &[&str]),
+        125,
+        error,
+        Some("set HOME to an absolute path"),
+    )?;
     Ok(())
 }
 

@@ -183,9 +183,11 @@ fn a_missing_directory_is_made_when_asked(user: &User) -> Verdict {
 fn a_directory_on_a_file_is_refused(user: &User) -> Verdict {
     user.mkdir("dir")?;
     user.put("file", "")?;
-    for (source, dest) in [("dir", "/etc/passwd"), ("file", "/usr")] {
+    user.put("ro/file", "")?;
+    for (source, dest) in [("dir", "/e/ro/file"), ("file", "/usr/lib")] {
+        let below = crate::probe::pair(user.dir().join("ro"), "/e/ro");
         let value = crate::probe::pair(user.dir().join(source), dest);
-        let out = output(user.sbx().args(["--ro", &value, "true"]))?;
+        let out = output(user.sbx().args(["--ro", &below, "--ro", &value, "true"]))?;
         out.exits(125)?.stderr_has("one of source and destination is a directory")?;
     }
     Ok(())

@@ -5,18 +5,31 @@
 mod common;
 
 mod binds;
+mod ends;
 mod filesystems;
+mod links;
+mod made;
 mod overlays;
+mod planted;
 mod probe;
 
 use common::edited::{self, Edit};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let edits: Vec<Edit> = [binds::EDITS, filesystems::EDITS, overlays::EDITS].concat();
+    let edits: Vec<Edit> =
+        [binds::EDITS, filesystems::EDITS, made::EDITS, overlays::EDITS, planted::EDITS].concat();
     if let Some(code) = edited::answer(&edits, || {}) {
         return code;
     }
-    let cases = [binds::cases(), filesystems::cases(), overlays::cases()];
+    let cases = [
+        binds::cases(),
+        filesystems::cases(),
+        overlays::cases(),
+        made::cases(),
+        links::cases(),
+        planted::cases(),
+        ends::cases(),
+    ];
     common::run(cases.into_iter().flatten().collect())
 }

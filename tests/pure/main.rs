@@ -1,1 +1,7 @@
-//! Being written.
+//! What needs no privileges and no sandbox: the shape of the code, and plans as data.
+
+mod layers;
+mod limits;
+mod plan;
+mod source;
+mod steps;

@@ -209,9 +209,13 @@ const PLANS: &[Change] = &[
         assert!(!is_mounted(seen, Path::new("/srv/new")), "the case needs a place without a mount");
         plan["mounts"].as_array_mut().into_iter().for_each(|mounts| mounts.push(new.clone()));
     }),
-    ("order: ", |plan, _| plan["mounts"].as_array_mut().into_iter().for_each(|mounts| mounts.reverse())),
+    ("order: ", |plan, _| {
+        let (run, tmp) = (mount(plan, "/run").clone(), mount(plan, "/tmp").clone());
+        *mount(plan, "/tmp") = json!({ "dest": "/tmp.once" });
+        *mount(plan, "/run") = tmp;
+        *mount(plan, "/tmp.once") = run;
+    }),
     ("mount /: options", |plan, _| plan["root"]["read-only"] = json!(false)),
-    ("mount /", |plan, _| plan["root"]["inodes"] = json!(1)),
     ("file /etc/hosts", |plan, _| mount(plan, "/etc/hosts")["content"]["bytes"] = json!("127.0.0.1 evil\n")),
     ("uid map", |plan, _| plan["identity"]["uid"] = json!(77_777)),
     ("namespace ipc", |plan, _| plan["namespaces"]["ipc"] = json!(false)),

@@ -115,7 +115,10 @@ fn one(mount: &Value, so_far: &[Wanted], own: &[Mount]) -> Vec<Wanted> {
         "devpts" => simple("devpts", "/", &["rw", "nosuid", "noexec"], Vec::new()),
         "mqueue" => simple("mqueue", "/", &["rw", "nosuid", "nodev", "noexec"], Vec::new()),
         "private" => {
-            simple("tmpfs", &dest.to_string_lossy(), &["rw", "nosuid", "nodev"], sizes_of_root(so_far))
+            // A directory of the root's; a filesystem of its own where the place is the host's.
+            let of_host = lies_in(&dest, so_far).is_some_and(|mount| mount.source.is_some());
+            let root = if of_host { "/".into() } else { dest.to_string_lossy() };
+            simple("tmpfs", &root, &["rw", "nosuid", "nodev"], sizes_of_root(so_far))
         }
         "mask" if exists(&dest, so_far) => {
             let mut mask = simple("tmpfs", "", &["ro", "nosuid", "nodev", "noexec"], Vec::new());

@@ -42,9 +42,7 @@ fn runs() -> Vec<Case> {
         Case::new("limits", |user| check(user, &["--timeout", "50s", "--set", "limits.open-files=99"])),
         Case::new("nested_browser", |user| check(user, &["--set", "namespaces.nested=browser"])),
         Case::new("nested_full", |user| check(user, &["--set", "namespaces.nested=full"])).only_as_user(),
-        Case::new("own_root", |user| {
-            check(user, &["--set", "filesystem.root=empty", "--ro", "/usr", "--ro", "/lib64"])
-        }),
+        Case::new("own_root", own_root),
         Case::new("environment", environment),
         Case::new("paths", paths),
         Case::new("a_tree_of_mounts", |user| check(user, &["--ro", "/dev:/srv/dev"])),
@@ -52,6 +50,14 @@ fn runs() -> Vec<Case> {
         Case::new("home_below_a_bind", home_below_a_bind),
         Case::new("the_rest", the_rest),
     ]
+}
+
+/// A root with nothing of the host's but what its programs need.
+fn own_root(user: &User) -> Verdict {
+    let read =
+        ["/usr", "/bin", "/lib", "/lib64"].map(|path| format!("{{ path = \"{path}\", optional = true }}"));
+    let read = format!("filesystem.read=[{}]", read.join(", "));
+    check(user, &["--profile", "offline", "--set", "filesystem.root=empty", "--set", &read])
 }
 
 fn environment(user: &User) -> Verdict {

@@ -53,9 +53,8 @@ pub(crate) fn observe(user: &User, options: &[&str]) -> Result<(Value, Seen), Fa
     let plan: Value = serde_json::from_slice(&explained.exits(0)?.stderr_is("")?.stdout)
         .map_err(|error| format!("explain: {error}"))?;
     let running = Running::start(sbx(user, &[]).args(options).args(PAYLOAD))?;
-    let found = wait_for("the payload", || payload(running.pid()));
-    let Ok((init, payload)) = found else {
-        return Err(running.finish_within(std::time::Duration::ZERO).err().unwrap_or("no payload".into()));
+    let Some((init, payload)) = wait_for("the payload", || payload(running.pid()))? else {
+        return Err(running.finish()?.failure("it should run until it is killed"));
     };
     let seen = look(user, &plan, init, payload)?;
     Ok((plan, seen))
@@ -68,18 +67,18 @@ fn sbx(user: &User, verb: &[&str]) -> Command {
     command
 }
 
-/// PID 1 and PID 2 of the sandbox, once PID 2 runs its program.
-fn payload(sbx: i32) -> Option<(i32, i32)> {
+/// PID 1 and PID 2 of the sandbox, once PID 2 runs its program; `Some(None)` when sbx has ended.
+fn payload(sbx: i32) -> Option<Option<(i32, i32)>> {
+    if Status::of(sbx).is_ok_and(|status| status.field("State").is_ok_and(|state| state.starts_with('Z'))) {
+        return Some(None);
+    }
     let inside = |number| {
-        process::descendants(sbx).into_iter().find(|pid| {
-            Status::of(*pid)
-                .and_then(|status| status.numbers("NSpid"))
-                .is_ok_and(|ids| ids.get(1) == Some(&number))
-        })
+        let is = |pid: &i32| Status::of(*pid)?.numbers("NSpid").map(|ids| ids.get(1) == Some(&number));
+        process::descendants(sbx).into_iter().find(|pid| is(pid).unwrap_or(false))
     };
     let (init, payload) = (inside(1)?, inside(2)?);
     let line = fs::read(format!("/proc/{payload}/cmdline")).ok()?;
-    (line == PAYLOAD.map(|word| format!("{word}\0")).concat().as_bytes()).then_some((init, payload))
+    (line == PAYLOAD.map(|word| format!("{word}\0")).concat().as_bytes()).then_some(Some((init, payload)))
 }
 
 /// Reads a file as the user: root's tests must not see more than the user can.

@@ -1,0 +1,93 @@
+//! More than anybody asks for: ten thousand binds, and names as long as they can be.
+
+use crate::common::{Case, User, Verdict, case, output};
+use crate::support::{TOUCH, profile, refused, refuses};
+use std::fmt::Write as _;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case!(ten_thousand_binds_in_a_profile),
+        case!(ten_thousand_binds_on_the_command_line),
+        case!(more_mounts_than_the_kernel_makes),
+        case!(ten_thousand_arguments),
+        case!(names_that_are_too_long),
+        case!(a_deep_destination),
+    ]
+}
+
+const COUNT: [&str; 3] =
+    ["sh", "-c", "grep -c ' /many/' /proc/self/mountinfo; ls /many | wc -l; ls /many/9999"];
+
+/// `[filesystem]` with these binds of one directory, `/many/FROM` and on.
+fn binds(user: &User, from: u32, to: u32) -> Result<String, libtest_mimic::Failed> {
+    let source = user.put("source/a-file", "")?;
+    let source = source.parent().unwrap_or(user.dir()).display().to_string();
+    let mut text = "schema = 1\nfilesystem.read = [\n".to_owned();
+    for number in from..to {
+        writeln!(text, "{{path='{source}',dest='/many/{number}'}},").map_err(|error| error.to_string())?;
+    }
+    Ok(text + "]\n")
+}
+
+fn ten_thousand_binds_in_a_profile(user: &User) -> Verdict {
+    profile(user, "many", binds(user, 0, 10_000)?)?;
+    output(user.sbx().args(["-p", "many"]).args(COUNT))?
+        .exits(0)?
+        .stdout_is("10000\n10000\na-file\n")?
+        .stderr_is("")?;
+    Ok(())
+}
+
+fn ten_thousand_binds_on_the_command_line(user: &User) -> Verdict {
+    user.put("source/a-file", "")?;
+    let options = (0..10_000).map(|number| format!("--ro=../../source:/many/{number}"));
+    output(user.sbx().args(options).args(COUNT))?
+        .exits(0)?
+        .stdout_is("10000\n10000\na-file\n")?
+        .stderr_is("")?;
+    Ok(())
+}
+
+/// `fs.mount-max` is 100,000, and nothing is left of what was made up to there.
+fn more_mounts_than_the_kernel_makes(user: &User) -> Verdict {
+    let mut options = Vec::new();
+    for part in 0..9 {
+        let name = format!("many{part}");
+        profile(user, &name, binds(user, part * 12_000, (part + 1) * 12_000)?)?;
+        options.extend(["-p".to_owned(), name]);
+    }
+    let output = refused(user, user.sbx().args(options).args(TOUCH), 125, "", Some("use fewer binds"))?;
+    output.stderr_has("`/many/")?;
+    Ok(())
+}
+
+fn ten_thousand_arguments(user: &User) -> Verdict {
+    let words: Vec<_> = (0..10_000).map(|number| format!("word{number}")).collect();
+    output(user.sbx().arg("/usr/bin/echo").args(&words))?.exits(0)?.stdout_is(&(words.join(" ") + "\n"))?;
+    Ok(())
+}
+
+fn names_that_are_too_long(user: &User) -> Verdict {
+    let long = "n".repeat(256);
+    refuses(
+        user,
+        &[
+            (&["--ro", &format!("/{long}")], "file name too long", None),
+            (&["--ro", &format!("/usr:/{long}")], "file name too long", None),
+            (&["--ro", &format!("/usr:/{}", "d/".repeat(2048))], "longer than 4,095 bytes", None),
+            (&["--chdir", &format!("/{long}")], "file name too long", None),
+            (&["--hostname", &"h".repeat(65)], "is not a host name", Some("--help")),
+            (&["-p", &format!("./{long}")], "file name too long", None),
+        ],
+    )?;
+    refused(user, user.sbx().arg(format!("/{long}")), 126, "file name too long", None)?;
+    Ok(())
+}
+
+/// 1,000 directories deep, each made on the way.
+fn a_deep_destination(user: &User) -> Verdict {
+    let deep = "/d".repeat(1000);
+    let option = format!("--ro=/usr/share:{deep}");
+    output(user.sbx().args([&option, "ls", "-d", &deep]))?.exits(0)?.stdout_is(&format!("{deep}\n"))?;
+    Ok(())
+}

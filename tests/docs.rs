@@ -1,0 +1,547 @@
+//! Holds README.md and the manual pages together with the program: every option, verb, key, step and exit status is
+//! documented, nothing else is, what they call not built yet is refused, and what they show as an example works.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use sbx::cli::{self, Action, UsageError};
+use sbx::exec::{ExecError, Outcome, Step};
+use sbx::host::{self, Host, WorkingDirectory};
+use sbx::invocation::Invocation;
+use sbx::plan::{self, Plan, PlanError};
+use sbx::profile::search::SearchPath;
+use sbx::profile::{
+    ArgumentsMode, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, Profile, ProfileError,
+    TerminalMode, UidMap, X11Mode, load,
+};
+
+/// Values for every option that takes one.
+const OPTIONS: &[(&str, &[&str])] = &[
+    ("profile", &["shell"]),
+    ("set", &["limits.pids=5"]),
+    ("ro", &["/a"]),
+    ("rw", &["/a:/b"]),
+    ("hide", &["/a"]),
+    ("tmpfs", &["/a"]),
+    ("overlay", &["/a"]),
+    ("root", &["/a", "image:x"]),
+    ("layer", &["/a"]),
+    ("cwd", CwdMode::WORDS),
+    ("chdir", &["/a"]),
+    ("net", NetworkMode::WORDS),
+    ("allow-host", &["example.org"]),
+    ("publish", &["8080"]),
+    ("memory", &["1G"]),
+    ("swap", &["1G"]),
+    ("cpus", &["1.5"]),
+    ("pids", &["5"]),
+    ("timeout", &["1s"]),
+    ("env", &["A=1"]),
+    ("hostname", &["box"]),
+    ("name", &["box"]),
+    ("keep-fd", &["5"]),
+    ("color", &["never"]),
+    ("status-fd", &["5"]),
+];
+
+/// Values for every key that `--set` can set, among them some that ask for more than the default.
+const KEYS: &[(&str, &[&str])] = &[
+    ("description", &["x"]),
+    ("app-id", &["org.example.Editor"]),
+    ("filesystem.root", &["host", "empty", "/a", "image:x"]),
+    ("filesystem.layers", &["['/a']"]),
+    ("filesystem.writable", &["none", "layer:x", "/a"]),
+    ("filesystem.cwd", CwdMode::WORDS),
+    ("filesystem.read", &["['/a', { path = '/b', dest = '/c', optional = true }]"]),
+    ("filesystem.write", &["['/a', { path = '/b', dest = '/c', optional = true }]"]),
+    ("filesystem.hide", &["['/a']"]),
+    ("filesystem.tmpfs", &["['/a', { path = '/b', size = '1M' }]"]),
+    ("filesystem.overlay", &["['/a']", "[{ path = '/b' }]"]),
+    ("filesystem.protect", &["['.git/hooks']"]),
+    ("filesystem.arguments", ArgumentsMode::WORDS),
+    ("home.mode", HomeMode::WORDS),
+    ("namespaces.nested", Nested::WORDS),
+    ("namespaces.hostname", &["box"]),
+    ("namespaces.time.boottime", &["-1h"]),
+    ("namespaces.time.monotonic", &["60"]),
+    ("privileges.uid", UidMap::WORDS),
+    ("privileges.capabilities", &["['CAP_NET_BIND_SERVICE']"]),
+    ("network.mode", NetworkMode::WORDS),
+    ("network.allow", &["['*.example.org']"]),
+    ("network.deny", &["['example.org']"]),
+    ("network.allow-private", &["['example.org']"]),
+    ("network.publish", &["['8080']"]),
+    ("network.block-lan", &["true"]),
+    ("network.bandwidth.up", &["10M"]),
+    ("network.bandwidth.down", &["10M"]),
+    ("limits.memory", &["1G"]),
+    ("limits.swap", &["0"]),
+    ("limits.cpus", &["1.5"]),
+    ("limits.pids", &["5"]),
+    ("limits.open-files", &["5"]),
+    ("limits.timeout", &["1h30m"]),
+    ("limits.level", Level::WORDS),
+    ("seccomp.allow", &["['@debug']"]),
+    ("seccomp.deny", &["['ptrace']"]),
+    ("seccomp.multiarch", &["true"]),
+    ("landlock.level", Level::WORDS),
+    ("landlock.scope", &["['signal']"]),
+    ("landlock.files", &["true"]),
+    ("environment.set", &["{ A = '1', B = false }"]),
+    ("environment.keep", &["['CCACHE_*']"]),
+    ("display.wayland", &["true", "optional"]),
+    ("display.x11", X11Mode::WORDS),
+    ("audio.playback", &["true"]),
+    ("devices.gpu", &["true"]),
+    ("dbus.session", &["['talk=org.example.Editor']"]),
+    ("terminal.mode", TerminalMode::WORDS),
+];
+
+/// Keys that only a file has.
+const FILE_KEYS: &[&str] = &["schema", "extends", "match"];
+
+/// What marks a part that the program refuses.
+const NOT_BUILT: &str = "not built yet";
+
+fn source_dir() -> PathBuf {
+    // The tests also run elsewhere than where they were built.
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
+fn read(name: &str) -> String {
+    let path = source_dir().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The lines of one `.Sh` section.
+fn section(page: &str, title: &str) -> String {
+    let start = format!(".Sh {title}\n");
+    let after = page.split_once(&start).unwrap_or_else(|| panic!("there is no section {title}")).1;
+    after.split("\n.Sh ").next().unwrap_or_default().to_owned()
+}
+
+/// The items of all lists: what follows `.It`, and the text up to the next item.
+fn items(text: &str) -> Vec<(String, String)> {
+    let mut items: Vec<(String, String)> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        if let Some(tag) = line.strip_prefix(".It ") {
+            items.push((tag.to_owned(), String::new()));
+            open = true;
+        } else if line == ".El" {
+            open = false;
+        } else if let (true, Some((_, body))) = (open, items.last_mut()) {
+            body.push_str(line);
+            body.push(' ');
+        }
+    }
+    items
+}
+
+/// The long options of a text in mdoc.
+fn flags_in(text: &str) -> BTreeSet<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let flags = words.windows(2).filter(|pair| matches!(pair[0], "Fl" | ".Fl"));
+    flags
+        .filter_map(|pair| pair[1].strip_prefix('-'))
+        .filter(|flag| !flag.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn set<T: Into<String>>(words: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+    words.into_iter().map(Into::into).collect()
+}
+
+fn search() -> SearchPath {
+    SearchPath::from_directories(Vec::new())
+}
+
+/// An ordinary user in a project of theirs, so that neither who runs the tests nor where makes a difference.
+fn ordinary_host() -> Host {
+    Host {
+        uid: 1000,
+        gid: 1000,
+        home: Some("/home/ann".into()),
+        real_homes: vec!["/home/ann".into()],
+        data_home: Some("/home/ann/.local/share".into()),
+        cwd: WorkingDirectory::Known("/home/ann/project".into()),
+        ..host::probe()
+    }
+}
+
+fn plan(invocation: &Invocation) -> Result<Plan, PlanError> {
+    let uid = nix::unistd::getuid().as_raw();
+    let profile = load::load(&invocation.profiles, &invocation.set, &search(), uid)
+        .unwrap_or_else(|error| panic!("{invocation:?}: {error}"));
+    plan::resolve(&profile, invocation, &ordinary_host())
+}
+
+/// The plan of a command line without `sbx`; nothing for a verb that has none.
+fn plan_of(words: &[String]) -> Option<Result<Plan, PlanError>> {
+    let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+    match cli::parse(&words) {
+        Ok(Action::Run(invocation, _) | Action::Explain(invocation, ..)) => Some(plan(&invocation)),
+        Ok(_) => None,
+        Err(error) => panic!("{words:?}: {error}"),
+    }
+}
+
+/// Whether a part of these command lines is not built; every other reason for a refusal is a mistake of this test.
+fn is_refused(lines: impl IntoIterator<Item = Vec<String>>) -> bool {
+    lines.into_iter().fold(false, |refused, line| {
+        refused
+            | match plan_of(&line) {
+                Some(Err(PlanError::NotBuilt { .. })) => true,
+                Some(Err(error)) => panic!("{line:?}: {error}"),
+                Some(Ok(_)) | None => false,
+            }
+    })
+}
+
+fn check_marked(what: &str, body: &str, refused: bool) {
+    let marked = body.to_lowercase().contains(NOT_BUILT);
+    assert_eq!(marked, refused, "{what}: marked as {NOT_BUILT} (left), refused by the program (right)");
+}
+
+#[test]
+fn options() {
+    let page = read("man/sbx.1");
+    let mut known = set(["help"]);
+    for command in cli::commands() {
+        known.extend(command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned));
+    }
+    assert_eq!(flags_in(&page), known, "options of the page (left) and of the program (right)");
+
+    let items = items(&section(&page, "OPTIONS"));
+    let run = &cli::commands()[0];
+    for argument in run.get_arguments().filter(|argument| argument.get_long().is_some()) {
+        let name = argument.get_long().unwrap_or_default();
+        let (tag, body) = items
+            .iter()
+            .find(|(tag, _)| flags_in(tag).contains(name))
+            .unwrap_or_else(|| panic!("--{name} has no entry of its own"));
+        if let Some(short) = argument.get_short() {
+            assert!(tag.contains(&format!("Fl {short} ")), "-{short} is not with --{name}");
+        }
+        let values = match OPTIONS.iter().find(|(option, _)| *option == name) {
+            Some((_, values)) => values.iter().map(|value| Some(*value)).collect(),
+            None => vec![None],
+        };
+        assert_eq!(argument.get_action().takes_values(), values[0].is_some(), "values for --{name}");
+        let lines = values.into_iter().map(|value| {
+            let option = format!("--{name}");
+            set_in_order([Some(option.as_str()), value, Some("true")])
+        });
+        check_marked(&format!("--{name}"), body, is_refused(lines));
+    }
+}
+
+fn set_in_order<'a>(words: impl IntoIterator<Item = Option<&'a str>>) -> Vec<String> {
+    words.into_iter().flatten().map(str::to_owned).collect()
+}
+
+#[test]
+fn verbs() {
+    let page = read("man/sbx.1");
+    let verbs = section(&page, "VERBS");
+    let (built, reserved) = verbs.split_once(".Ss Reserved verbs").expect("there are reserved verbs");
+    let built = set(items(built).iter().filter_map(|(tag, _)| tag.strip_prefix("Cm ")));
+    let reserved = set(reserved
+        .lines()
+        .filter_map(|line| line.strip_prefix(".Cm "))
+        .flat_map(str::split_whitespace)
+        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase())));
+    let is_reserved =
+        |verb: &&&str| matches!(cli::parse(&[OsString::from(verb)]), Err(UsageError::ReservedVerb(_)));
+    let (refused, works): (Vec<&&str>, Vec<&&str>) = cli::VERBS.iter().partition(|verb| is_reserved(verb));
+    assert_eq!(built, set(works.into_iter().copied()), "verbs of the page (left) and of the program (right)");
+    assert_eq!(reserved, set(refused.into_iter().copied()), "reserved verbs");
+}
+
+/// Every key that the parser knows, as it says itself when asked for one that it doesn't.
+fn schema_keys(prefix: &str) -> BTreeSet<String> {
+    let known = |key: String| match load::load(&[], &[format!("{key}=1")], &search(), 0) {
+        Err(ProfileError::UnknownKey { known, .. }) => Some(known),
+        _ => None,
+    };
+    let mut keys = BTreeSet::new();
+    for name in known(format!("{prefix}no-such-key")).unwrap_or_default() {
+        let key = format!("{prefix}{name}");
+        if known(format!("{key}.no-such-key")).is_some() {
+            keys.extend(schema_keys(&format!("{key}.")));
+        } else {
+            keys.insert(key);
+        }
+    }
+    keys
+}
+
+fn key_items() -> Vec<(String, String)> {
+    let items = items(&section(&read("man/sbx-profile.5"), "KEYS"));
+    items.into_iter().filter_map(|(tag, body)| Some((tag.strip_prefix("Ic ")?.to_owned(), body))).collect()
+}
+
+#[test]
+fn keys() {
+    let items = key_items();
+    let documented = set(items.iter().map(|(key, _)| key.as_str()));
+    let schema = schema_keys("");
+    assert_eq!(documented, schema, "keys of the page (left) and of the parser (right)");
+    assert_eq!(documented.len(), items.len(), "a key is documented twice");
+    let tested = set(KEYS.iter().map(|(key, _)| *key).chain(FILE_KEYS.iter().copied()));
+    assert_eq!(tested, schema, "keys of this test (left) and of the parser (right)");
+    for (key, body) in &items {
+        assert!(body.starts_with("Type: ") && body.contains(" Default: "), "{key} has no type or default");
+        let Some((_, values)) = KEYS.iter().find(|(known, _)| known == key) else { continue };
+        let lines = values.iter().map(|value| {
+            let setting = format!("{key}={value}");
+            set_in_order([Some("--set"), Some(setting.as_str()), Some("true")])
+        });
+        check_marked(key, body, is_refused(lines));
+    }
+}
+
+#[test]
+fn keys_of_entries() {
+    let page = read("man/sbx-profile.5");
+    for key in ["read", "write", "tmpfs", "overlay"] {
+        let setting = format!("filesystem.{key}=[{{ path = '/a', no-such-key = 1 }}]");
+        let Err(ProfileError::UnknownKey { known, .. }) = load::load(&[], &[setting], &search(), 0) else {
+            panic!("filesystem.{key} takes any key");
+        };
+        let body = &items(&page)
+            .into_iter()
+            .find(|(tag, _)| *tag == format!("Ic filesystem.{key}"))
+            .expect("there is an entry")
+            .1;
+        for name in known {
+            assert!(body.split_whitespace().any(|word| word == name), "filesystem.{key}: {name}");
+        }
+    }
+}
+
+#[test]
+fn words() {
+    let items = key_items();
+    let keys: &[(&str, &[&str])] = &[
+        ("filesystem.cwd", CwdMode::WORDS),
+        ("filesystem.arguments", ArgumentsMode::WORDS),
+        ("home.mode", HomeMode::WORDS),
+        ("namespaces.nested", Nested::WORDS),
+        ("privileges.uid", UidMap::WORDS),
+        ("network.mode", NetworkMode::WORDS),
+        ("limits.level", Level::WORDS),
+        ("landlock.level", Level::WORDS),
+        ("landlock.scope", LandlockScope::WORDS),
+        ("display.x11", X11Mode::WORDS),
+        ("terminal.mode", TerminalMode::WORDS),
+    ];
+    for (key, words) in keys {
+        let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
+        for word in *words {
+            assert!(body.split_whitespace().any(|part| part == *word), "{key}: {word} is not documented");
+        }
+    }
+}
+
+#[test]
+fn defaults() {
+    let Profile { filesystem, namespaces, network, limits, seccomp, landlock, display, .. } =
+        Profile::default();
+    let profile = Profile::default();
+    let scope: Vec<&str> = landlock.scope.iter().map(|scope| scope.value.word()).collect();
+    let expected = [
+        ("filesystem.root", "host".to_owned()),
+        ("filesystem.writable", "tmpfs".to_owned()),
+        ("filesystem.cwd", filesystem.cwd.value.word().to_owned()),
+        ("filesystem.arguments", filesystem.arguments.value.word().to_owned()),
+        ("home.mode", profile.home.value.word().to_owned()),
+        ("namespaces.nested", namespaces.nested.value.word().to_owned()),
+        ("namespaces.hostname", namespaces.hostname.value),
+        ("privileges.uid", profile.privileges.uid.value.word().to_owned()),
+        ("network.mode", network.mode.value.word().to_owned()),
+        ("network.block-lan", network.block_lan.value.to_string()),
+        ("limits.pids", limits.pids.value.to_string()),
+        ("limits.level", limits.level.value.word().to_owned()),
+        ("seccomp.multiarch", seccomp.multiarch.value.to_string()),
+        ("landlock.level", landlock.level.value.word().to_owned()),
+        ("landlock.scope", scope.join(", ")),
+        ("landlock.files", landlock.files.value.to_string()),
+        ("display.wayland", display.wayland.value.word().to_owned()),
+        ("display.x11", display.x11.value.word().to_owned()),
+        ("audio.playback", profile.audio_playback.value.to_string()),
+        ("devices.gpu", profile.devices_gpu.value.to_string()),
+        ("terminal.mode", profile.terminal.value.word().to_owned()),
+    ];
+    let items = key_items();
+    for (key, default) in expected {
+        let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
+        assert!(body.contains(&format!(" Default: {default}. ")), "{key}: the default is {default}");
+    }
+    assert!(limits.memory.is_none() && limits.swap.is_none() && limits.cpus.is_none());
+    assert!(limits.open_files.is_none() && limits.timeout.is_none() && network.bandwidth.is_none());
+    assert!(namespaces.time.is_none());
+}
+
+#[test]
+fn kept_variables() {
+    let environment = section(&read("man/sbx.1"), "ENVIRONMENT");
+    let words: BTreeSet<&str> = environment.split_whitespace().collect();
+    let names: [&[OsString]; 4] =
+        [&[], &["build".into()], &["shell".into()], &["default".into(), "offline".into()]];
+    for profiles in names {
+        let profile = load::load(profiles, &[], &search(), 0).expect("a built-in profile");
+        for pattern in &profile.environment.keep {
+            let name = pattern.value.as_str();
+            assert!(words.contains(name), "{name} of {} is not documented", profile.name);
+        }
+    }
+}
+
+#[test]
+fn built_in_profiles() {
+    let uid = nix::unistd::getuid().as_raw();
+    let names = set(load::list(&search(), uid).into_iter().map(|listing| listing.name));
+    let page = read("man/sbx-profile.5");
+    let line = page.split_once("the profiles compiled in:\n.Li ").expect("they are listed").1;
+    let documented = set(line.lines().next().unwrap_or_default().split(" , "));
+    assert_eq!(documented, names, "profiles of the page (left) and of the program (right)");
+}
+
+#[test]
+fn order_of_confinement() {
+    let page = section(&read("man/sbx.1"), "ORDER OF CONFINEMENT");
+    let rows = items(&page).into_iter().map(|(tag, _)| {
+        let row = tag.strip_prefix("Li ").and_then(|row| row.split_once(" Ta "));
+        let (name, verb) = row.unwrap_or_else(|| panic!("{tag} is not a row"));
+        (name.to_owned(), verb.split(" Ar ").next().unwrap_or_default().to_owned())
+    });
+    let steps = Step::ORDER.iter().map(|step| (format!("{step:?}"), step.verb().to_owned()));
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        steps.collect::<Vec<_>>(),
+        "the page (left) and the program (right)"
+    );
+}
+
+#[test]
+fn exit_status() {
+    let not_found = ExecError::NotFound { command: "x".into(), outside: None };
+    let not_executable = ExecError::NotExecutable { path: "/x".into(), why: String::new() };
+    let codes = [
+        Outcome::TimedOut.exit_code(),
+        ExecError::Threads.exit_code(),
+        not_executable.exit_code(),
+        not_found.exit_code(),
+        ExecError::InitKilled(None).exit_code(),
+    ];
+    assert_eq!(Outcome::Exited(7).exit_code(), 7);
+    assert_eq!(Outcome::Signaled(15).exit_code(), 128 + 15);
+    let mut expected = vec!["the command's own".to_owned(), "128+N".to_owned()];
+    expected.extend(codes.map(|code| code.to_string()));
+    let page = items(&section(&read("man/sbx.1"), "EXIT STATUS"));
+    assert_eq!(page.into_iter().map(|(tag, _)| tag).collect::<Vec<_>>(), expected, "the page");
+    let readme = read("README.md");
+    let table = readme.split_once("| exit status | meaning |\n").expect("there is a table").1;
+    let rows = table.lines().skip(1).map_while(|line| line.strip_prefix("| "));
+    let rows = rows.map(|row| row.split(" |").next().unwrap_or_default().to_owned());
+    assert_eq!(rows.collect::<Vec<_>>(), expected, "README.md");
+}
+
+/// The words of a line of shell, as far as the documentation needs it: single quotes and a comment.
+fn shell_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = None::<String>;
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '#' if !quoted && word.is_none() => break,
+            ' ' if !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    assert!(!quoted, "{line}: a quote is not closed");
+    words.extend(word);
+    words
+}
+
+/// The lines of shell in a document.
+fn shell_lines(name: &str) -> Vec<String> {
+    let text = read(name);
+    let lines: Vec<String> = if name.ends_with(".md") {
+        let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+        blocks.flat_map(str::lines).map(str::to_owned).collect()
+    } else {
+        let text = text.replace("\\-", "-").replace("\\e\n", "");
+        text.lines().map(|line| line.strip_prefix(".Dl ").unwrap_or(line).to_owned()).collect()
+    };
+    lines
+}
+
+#[test]
+fn commands() {
+    let mut shown = 0;
+    for name in ["README.md", "man/sbx.1", "man/sbx-profile.5"] {
+        for line in shell_lines(name) {
+            let Some(line) =
+                ["sbx ", "cargo run --quiet -- "].iter().find_map(|start| line.strip_prefix(start))
+            else {
+                continue;
+            };
+            shown += 1;
+            // The page's own example of a profile stands for one that is there.
+            let words = shell_words(&line.replace("--profile shop", "--profile build"));
+            if let Some(Err(error)) = plan_of(&words) {
+                panic!("{name}: sbx {line}: {error}");
+            }
+        }
+    }
+    assert!(shown >= 15, "only {shown} commands were found");
+}
+
+#[test]
+fn profiles() {
+    let uid = nix::unistd::getuid().as_raw();
+    let readme = read("README.md");
+    let page = read("man/sbx-profile.5").replace("\\-", "-");
+    let in_readme =
+        readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    let in_page = page
+        .split(".Bd -literal -offset indent\n")
+        .skip(1)
+        .map(|block| block.split(".Ed\n").next().unwrap_or_default());
+    let examples: Vec<&str> = in_readme.chain(in_page).collect();
+    assert!(examples.len() >= 3, "only {} profiles were found", examples.len());
+    for (number, text) in examples.into_iter().enumerate() {
+        let file = std::env::temp_dir().join(format!("sbx-docs-{}-{number}.toml", std::process::id()));
+        std::fs::write(&file, text).expect("a file can be written");
+        let checked = load::check(&file, &search(), uid);
+        std::fs::remove_file(&file).expect("the file is there");
+        let (profile, warnings) = checked.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(warnings, [], "{text}");
+        plan::resolve(&profile, &Invocation::default(), &ordinary_host())
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+    }
+}
+
+#[test]
+fn files() {
+    let readme = read("README.md");
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let named = readme
+        .split(|c: char| c.is_whitespace() || c == '`')
+        .filter(|word| [".ci/", "tests/", "man/"].iter().any(|start| word.starts_with(start)));
+    let mut found = 0;
+    for path in links.chain(named).filter(|path| !path.contains("://")) {
+        assert!(source_dir().join(Path::new(path)).exists(), "README.md names {path}");
+        found += 1;
+    }
+    assert!(found >= 5, "only {found} files were found");
+}
