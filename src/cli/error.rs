@@ -20,7 +20,7 @@ pub enum UsageError {
     /// An option that there is none of.
     UnknownOption {
         /// As typed.
-        option: String,
+        option: OsString,
         /// The nearest one there is.
         nearest: Option<String>,
     },
@@ -39,7 +39,7 @@ pub enum UsageError {
 
 impl UsageError {
     /// The error of `command` in words of sbx's own.
-    pub(super) fn of_clap(error: &clap::Error, command: &clap::Command) -> Self {
+    pub(super) fn of_clap(error: &clap::Error, command: &clap::Command, arguments: &[OsString]) -> Self {
         let text = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(text.clone()),
             Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -53,7 +53,9 @@ impl UsageError {
                 let options = command.get_arguments().filter_map(|argument| argument.get_long());
                 let nearest =
                     nearest(option.trim_start_matches('-'), options).map(|name| format!("--{name}"));
-                UsageError::UnknownOption { option, nearest }
+                // clap's text has lost the bytes that are not UTF-8.
+                let typed = arguments.iter().find(|word| word.to_string_lossy().starts_with(&option));
+                UsageError::UnknownOption { option: typed.cloned().unwrap_or(option.into()), nearest }
             }
             (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(option)) => {
                 let value = text(ContextKind::InvalidValue).unwrap_or_default();
@@ -67,7 +69,11 @@ impl UsageError {
                 };
                 UsageError::BadValue { option, value: value.into(), why }
             }
-            (ErrorKind::InvalidUtf8, _) => UsageError::Other("an option's value is not UTF-8".to_owned()),
+            (ErrorKind::InvalidUtf8, _) => {
+                let word =
+                    arguments.iter().find(|word| word.to_str().is_none()).map(quote).unwrap_or_default();
+                UsageError::Other(format!("the value {word} is not UTF-8"))
+            }
             _ => {
                 let text = error.render().to_string();
                 let line = text.lines().next().unwrap_or_default();

@@ -242,7 +242,7 @@ fn matches(
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
             Ok(Err(Action::Print(error.render().to_string())))
         }
-        Err(error) => Err(UsageError::of_clap(&error, command)),
+        Err(error) => Err(UsageError::of_clap(&error, command, arguments)),
     }
 }
 
@@ -252,8 +252,8 @@ fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed =
-        RunCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
+    let parsed = RunCommand::from_arg_matches(&matches)
+        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
     if parsed.version {
         return Ok(Action::Print(version()));
     }
@@ -270,8 +270,8 @@ fn explain(arguments: &[OsString]) -> Result<Action, UsageError> {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed =
-        ExplainCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
+    let parsed = ExplainCommand::from_arg_matches(&matches)
+        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
     let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
     Ok(Action::Explain(invocation, parsed.format, output))
 }
@@ -282,8 +282,8 @@ fn check(arguments: &[OsString]) -> Result<Action, UsageError> {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed =
-        CheckCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
+    let parsed = CheckCommand::from_arg_matches(&matches)
+        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
     Ok(Action::Check {
         files: parsed.files,
         deny_warnings: parsed.deny_warnings,
@@ -297,7 +297,7 @@ fn profiles(arguments: &[OsString]) -> Result<Action, UsageError> {
         Ok(matches) => matches,
         Err(print) => return Ok(print),
     };
-    let parsed =
-        ProfilesCommand::from_arg_matches(&matches).map_err(|error| UsageError::of_clap(&error, &command))?;
+    let parsed = ProfilesCommand::from_arg_matches(&matches)
+        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
     Ok(Action::Profiles(parsed.format, parsed.messages.output()))
 }

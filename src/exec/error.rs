@@ -94,6 +94,8 @@ pub enum ExecError {
         path: PathBuf,
         /// Why not.
         why: String,
+        /// What would have to be visible inside, and is not.
+        outside: Option<PathBuf>,
     },
     /// PID 1 was killed before it could say how the payload ended.
     InitKilled(Option<WaitStatus>),
@@ -150,12 +152,20 @@ fn source_in_words(mount: &Mount) -> String {
 fn program_error(plan: &Plan, candidates: usize, failure: Failure) -> ExecError {
     let command = plan.command.first().cloned().unwrap_or_default();
     let path = plan.candidates.get(failure.item as usize).cloned().unwrap_or_default();
-    let not_executable = |why: String| ExecError::NotExecutable { path: path.clone(), why };
+    let not_executable = |why: String| ExecError::NotExecutable { path: path.clone(), why, outside: None };
     match (failure.step, failure.errno) {
-        (Step::Interpreter, _) => not_executable(match interpreter(&path) {
-            Some(interpreter) => format!("its interpreter {} is not visible inside", quote(interpreter)),
-            None => "the loader or interpreter that it names is not visible inside".to_owned(),
-        }),
+        (Step::Interpreter, _) => {
+            let interpreter = interpreter(&path).map(PathBuf::from);
+            let outside = interpreter.clone().filter(|interpreter| host::is_executable(interpreter));
+            let why = match (&interpreter, &outside) {
+                (Some(interpreter), Some(_)) => {
+                    format!("its interpreter {} is not visible inside", quote(interpreter))
+                }
+                (Some(interpreter), None) => format!("its interpreter {} does not exist", quote(interpreter)),
+                _ => "the loader that it names is not visible inside".to_owned(),
+            };
+            ExecError::NotExecutable { path, why, outside }
+        }
         (_, Errno::ENOENT | Errno::ENOTDIR) => {
             let outside =
                 plan.candidates.iter().take(candidates).find(|path| host::is_executable(path)).cloned();
@@ -223,7 +233,7 @@ impl fmt::Display for ExecError {
             ExecError::NotFound { command, outside: Some(path) } => {
                 write!(f, "cannot find {} inside: {} is not visible there", quote(command), quote(path))
             }
-            ExecError::NotExecutable { path, why } => write!(f, "cannot run {}: {why}", quote(path)),
+            ExecError::NotExecutable { path, why, .. } => write!(f, "cannot run {}: {why}", quote(path)),
             ExecError::InitKilled(_) => f.write_str(
                 "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
             ),
@@ -253,11 +263,12 @@ impl Diagnose for ExecError {
             }
             ExecError::Clone { cause, .. } => cause.hint.clone(),
             ExecError::Step { cause: Some(cause), .. } => cause.hint.clone(),
-            ExecError::NotFound { outside: Some(path), .. } => {
+            ExecError::NotFound { outside: Some(path), .. }
+            | ExecError::NotExecutable { outside: Some(path), .. } => {
                 let directory = path.parent().unwrap_or(path);
                 Some(format!("add --ro {}", quote(directory).trim_matches('`')))
             }
-            ExecError::NotExecutable { path, why } if why == "permission denied" => {
+            ExecError::NotExecutable { path, why, .. } if why == "permission denied" => {
                 Some(format!("make it executable: chmod +x {}", quote(path).trim_matches('`')))
             }
             _ => None,

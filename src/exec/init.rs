@@ -22,7 +22,7 @@ use super::prepare::Prepared;
 use super::step::{At, Failure, Report, Result, Step};
 use crate::plan::Plan;
 use crate::sys::process::{self, Forked};
-use crate::sys::{caps, network};
+use crate::sys::{caps, mount, network};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -82,14 +82,19 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
         nix::unistd::sethostname(name).at(Step::Hostname)?;
     }
     let proc = operations::new_proc().at(Step::Proc)?;
-    if let Some(ceiling) = inside.prepared.ceiling {
-        let file =
-            openat(&proc, ceiling, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).at(Step::Ceilings)?;
+    let ceiling = match inside.prepared.ceiling {
+        Some(name) => {
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            Some(openat(&proc, name, flags, Mode::empty()).at(Step::Ceilings)?)
+        }
+        None => None,
+    };
+    let (root, stacked) = build_root(inside, proc)?;
+    enter_root(&root, stacked)?;
+    drop(root);
+    if let Some(file) = ceiling {
         write_all(&file, b"0").at(Step::Ceilings)?;
     }
-    let root = build_root(inside, proc)?;
-    enter_root(&root)?;
-    drop(root);
     if let Some(offsets) = &inside.prepared.time_offsets {
         shift_clocks(offsets).at(Step::Time)?;
     }
@@ -131,8 +136,8 @@ fn map_ids(prepared: &Prepared) -> Result<()> {
     Ok(())
 }
 
-/// The root tmpfs and everything in it.
-fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<OwnedFd> {
+/// The root tmpfs and everything in it; with it the number of mounts that are stacked below the root.
+fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<(OwnedFd, usize)> {
     let mut own = std::mem::take(&mut inside.prepared.own_devices);
     let prepared = &*inside.prepared;
     operations::clone_root(prepared, &mut inside.whole)?;
@@ -148,12 +153,21 @@ fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<OwnedFd> {
     Ok(root)
 }
 
-/// One pivot_root with the old root stacked below the new one, and the old one detached: at no moment does it have a name.
-fn enter_root(root: &OwnedFd) -> Result<()> {
+/// One pivot_root with the old root stacked over the new one, and everything that is stacked there detached: at no moment
+/// does the old root have a name. What is above the root afterwards must be the root.
+fn enter_root(root: &OwnedFd, stacked: usize) -> Result<()> {
     fchdir(root).at(Step::Pivot)?;
     pivot_root(c".", c".").at(Step::Pivot)?;
-    nix::mount::umount2(c".", nix::mount::MntFlags::MNT_DETACH).at(Step::Pivot)?;
-    chdir(c"/").at(Step::Pivot)
+    for _ in 0..stacked {
+        nix::mount::umount2(c".", nix::mount::MntFlags::MNT_DETACH).at(Step::Pivot)?;
+    }
+    chdir(c"/").at(Step::Pivot)?;
+    let (above, own) = (mount::mount_id(c"/.."), mount::mount_id(c"."));
+    if above.at(Step::Pivot)? == own.at(Step::Pivot)? {
+        Ok(())
+    } else {
+        Err(Failure { step: Step::Pivot, item: 0, errno: Errno::EBUSY })
+    }
 }
 
 /// A time namespace for all later children. Its offsets can only be written before the first of them.

@@ -108,7 +108,9 @@ impl Init {
         }
         let status = self.wait();
         match self.report() {
-            Some(Report::Failed(failure)) => Err(ExecError::of_failure(plan, prepared.candidates.len(), failure)),
+            Some(Report::Failed(failure)) => {
+                Err(ExecError::of_failure(plan, prepared.candidates.len(), failure))
+            }
             Some(Report::Exited(code)) => Ok(Outcome::Exited(code)),
             Some(Report::Signaled(signal)) => Ok(Outcome::Signaled(signal)),
             None if timed_out => Ok(Outcome::TimedOut),

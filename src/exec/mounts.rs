@@ -29,6 +29,8 @@ pub(super) struct Builder<'a> {
     /// The directory of the last destination.
     last: Option<(&'a CStr, OwnedFd, bool)>,
     pub(super) masks: bool,
+    /// Mounts below the root that go when the old root goes: the host's, and this root's own that others were bound over.
+    stacked: usize,
     pub(super) on_host: bool,
 }
 
@@ -50,11 +52,11 @@ impl<'a> Builder<'a> {
                 .at(Step::Root)?;
         mount::attach(&root, &old, c"").at(Step::Root)?;
         let scratch = walk::open_without_links(&root, c".", OFlag::O_DIRECTORY).at(Step::Root)?;
-        Ok(Self { root, scratch, proc: Some(proc), own, last: None, masks: false, on_host })
+        Ok(Self { root, scratch, proc: Some(proc), own, last: None, masks: false, stacked: 1, on_host })
     }
 
-    /// Takes away what was only needed meanwhile; the root's descriptor is what is left.
-    pub(super) fn finish(self, read_only: bool) -> Result<OwnedFd> {
+    /// Takes away what was only needed meanwhile; the root's descriptor is what is left, and the number of mounts stacked below it.
+    pub(super) fn finish(self, read_only: bool) -> Result<(OwnedFd, usize)> {
         if self.masks {
             unlinkat(&self.scratch, MASK_DIR, UnlinkatFlags::RemoveDir).at(Step::SealRoot)?;
             unlinkat(&self.scratch, MASK_FILE, UnlinkatFlags::NoRemoveDir).at(Step::SealRoot)?;
@@ -62,7 +64,7 @@ impl<'a> Builder<'a> {
         if read_only {
             mount::restrict(&self.root, MountAttr::RDONLY, false).at(Step::SealRoot)?;
         }
-        Ok(self.root)
+        Ok((self.root, self.stacked))
     }
 
     /// Attaches `tree` at the item's destination, which is made if need be.
@@ -72,6 +74,7 @@ impl<'a> Builder<'a> {
             mount::attach(tree, &self.root, c"").at_item(Step::Attach, n)?;
             self.root = tree.try_clone().map_err(|_| Errno::EMFILE).at_item(Step::Attach, n)?;
             self.last = None;
+            self.stacked += 1;
             return Ok(());
         }
         let mut step = Step::Target;

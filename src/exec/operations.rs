@@ -18,6 +18,7 @@ use super::prepare::{Fresh, Item, Op, Prepared};
 use super::sources::Source;
 use super::step::{At, Failure, Result, Step};
 use super::walk;
+use crate::plan::Content;
 use crate::sys::mount::{self, MountAttr};
 
 /// Names in the root of what is only needed while it is built.
@@ -30,18 +31,7 @@ impl<'a> Builder<'a> {
     pub(super) fn perform(&mut self, item: &'a Item, whole: Option<&OwnedFd>) -> Result<()> {
         let n = item.index;
         match &item.op {
-            Op::Bind { source, attr } => {
-                let opened;
-                let tree = match whole {
-                    Some(tree) => tree,
-                    None => {
-                        opened = clone_source(source, n)?;
-                        &opened
-                    }
-                };
-                mount::restrict(tree, *attr, true).at_item(Step::Restrict, n)?;
-                self.attach(item, tree, source.is_dir)
-            }
+            Op::Bind { source, attr } => self.bind(item, source, *attr, whole),
             Op::Device { path, number } => self.attach(item, &device(path, *number, n)?, false),
             Op::Tmpfs { fresh, attr } => {
                 let tmpfs = self.new_tmpfs(fresh, *attr).at_item(Step::Filesystem, n)?;
@@ -54,18 +44,8 @@ impl<'a> Builder<'a> {
                 };
                 self.attach(item, &proc, true)
             }
-            Op::Devpts => {
-                let parameters = [(c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620"))];
-                let attr = MountAttr::NOSUID.and(MountAttr::NOEXEC);
-                let devpts =
-                    mount::new_filesystem(c"devpts", &parameters, attr).at_item(Step::Filesystem, n)?;
-                self.cover(item, &devpts)
-            }
-            Op::Mqueue => {
-                let attr = MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC);
-                let mqueue = mount::new_filesystem(c"mqueue", &[], attr).at_item(Step::Filesystem, n)?;
-                self.cover(item, &mqueue)
-            }
+            Op::Devpts => self.cover(item, &new_devpts().at_item(Step::Filesystem, n)?),
+            Op::Mqueue => self.cover(item, &new_mqueue().at_item(Step::Filesystem, n)?),
             Op::Overlay { lower, upper } => {
                 let target = self.open_directory(item)?;
                 overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)
@@ -83,15 +63,7 @@ impl<'a> Builder<'a> {
                     copy(&source, size, &new_file(place, name, *mode)?)
                 })
             }
-            Op::Data { content, mode, attr } => {
-                let scratch = Place { directory: self.scratch.as_fd(), own: true, may_make: true };
-                let file = new_file(&scratch, DATA_FILE, *mode).at_item(Step::Create, n)?;
-                write_file(&file, content).at_item(Step::Create, n)?;
-                let tree = mount::clone_tree(&self.scratch, DATA_FILE, false).at_item(Step::Create, n)?;
-                unlinkat(&self.scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)?;
-                mount::restrict(&tree, *attr, false).at_item(Step::Restrict, n)?;
-                self.attach(item, &tree, false)
-            }
+            Op::Data { content, mode, attr } => self.data(item, content, *mode, *attr),
             Op::Symlink { target } => {
                 self.at_place(item, Step::Create, |place, name| symlink(place, name, target))
             }
@@ -101,6 +73,37 @@ impl<'a> Builder<'a> {
             Op::Mask => self.mask(item),
             Op::ReadOnly => self.read_only(item),
         }
+    }
+
+    fn bind(
+        &mut self,
+        item: &'a Item,
+        source: &Source,
+        attr: MountAttr,
+        whole: Option<&OwnedFd>,
+    ) -> Result<()> {
+        let opened;
+        let tree = match whole {
+            Some(tree) => tree,
+            None => {
+                opened = clone_source(source, item.index)?;
+                &opened
+            }
+        };
+        mount::restrict(tree, attr, true).at_item(Step::Restrict, item.index)?;
+        self.attach(item, tree, source.is_dir)
+    }
+
+    /// A file without a name, mounted at the destination.
+    fn data(&mut self, item: &'a Item, content: &Content, mode: u32, attr: MountAttr) -> Result<()> {
+        let n = item.index;
+        let scratch = Place { directory: self.scratch.as_fd(), own: true, may_make: true };
+        let file = new_file(&scratch, DATA_FILE, mode).at_item(Step::Create, n)?;
+        write_file(&file, content).at_item(Step::Create, n)?;
+        let tree = mount::clone_tree(&self.scratch, DATA_FILE, false).at_item(Step::Create, n)?;
+        unlinkat(&self.scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)?;
+        mount::restrict(&tree, attr, false).at_item(Step::Restrict, n)?;
+        self.attach(item, &tree, false)
     }
 
     /// A new tmpfs, remembered as one that only this set-up has written to.
@@ -220,6 +223,17 @@ impl<'a> Builder<'a> {
 pub(super) fn new_proc() -> nix::Result<OwnedFd> {
     let attr = MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC);
     mount::new_filesystem(c"proc", &[], attr)
+}
+
+/// A devpts of the sandbox's own: its terminals are nobody else's.
+fn new_devpts() -> nix::Result<OwnedFd> {
+    let parameters = [(c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620"))];
+    mount::new_filesystem(c"devpts", &parameters, MountAttr::NOSUID.and(MountAttr::NOEXEC))
+}
+
+/// The message queues of the current IPC namespace.
+fn new_mqueue() -> nix::Result<OwnedFd> {
+    mount::new_filesystem(c"mqueue", &[], MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC))
 }
 
 /// A detached copy of a source with every mount below it.

@@ -41,8 +41,6 @@ steps! {
     Hostname = "set the host name",
     /// A procfs of the new PID namespace.
     Proc = "mount a new procfs",
-    /// Ceilings on nested namespaces, through that procfs.
-    Ceilings = "limit nested namespaces",
     /// The root tmpfs, attached over `/`.
     Root = "mount the root filesystem",
     /// A source is opened and cloned.
@@ -63,6 +61,8 @@ steps! {
     SealRoot = "make the root filesystem read-only",
     /// One pivot_root; the old root is detached.
     Pivot = "switch to the new root filesystem",
+    /// Ceilings on nested namespaces, through that procfs. Not before: each detached mount counts as a mount namespace.
+    Ceilings = "limit nested namespaces",
     /// The time namespace and its offsets.
     Time = "shift the clocks",
     /// PID 1 is made unreadable and gets a session of its own.

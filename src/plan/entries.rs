@@ -188,7 +188,7 @@ pub(super) fn flags(invocation: &Invocation, host: &Host) -> Result<Vec<Mount>, 
         (WorkingDirectory::Unreadable(errno), false) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
     };
     let mount = |flag: &crate::invocation::PathFlag| {
-        let origin = Origin::Flag(format!("--{} {}", flag_name(flag.kind), flag.typed.to_string_lossy()));
+        let origin = Origin::Flag(format!("--{} {}", flag_name(flag.kind), crate::diag::escape(&flag.typed)));
         for path in [Some(&flag.path), flag.dest.as_ref()].into_iter().flatten() {
             check_text(path, &origin)?;
         }

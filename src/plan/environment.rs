@@ -53,9 +53,9 @@ pub(super) fn resolve(
                 .iter()
                 .find(|(name, _)| *name == flag.name)
                 .map(|(_, value)| value.clone())
-                .ok_or_else(|| PlanError::NoVariable(flag.name.to_string_lossy().into_owned()))?,
+                .ok_or_else(|| PlanError::NoVariable(flag.name.clone()))?,
         };
-        let origin = Origin::Flag(format!("--env {}", flag.name.to_string_lossy()));
+        let origin = Origin::Flag(format!("--env {}", crate::diag::escape(&flag.name)));
         put(flag.name.clone(), value, &origin);
     }
     let variables = variables.into_iter().map(|(name, (value, origin))| Variable { name, value, origin });

@@ -57,7 +57,7 @@ pub enum PlanError {
     /// There is no home directory.
     NoHome,
     /// `--env NAME` for a variable that is not set.
-    NoVariable(String),
+    NoVariable(std::ffi::OsString),
     /// A descriptor of `--keep-fd` that every program has anyway.
     BadDescriptor(i32),
 }

@@ -224,7 +224,7 @@ fn directory(
     layout: &Layout,
 ) -> Result<Setting<Directory>, PlanError> {
     if let Some(path) = &invocation.chdir {
-        let origin = Origin::Flag(format!("--chdir {}", path.display()));
+        let origin = Origin::Flag(format!("--chdir {}", crate::diag::escape(path)));
         return match &host.cwd {
             _ if path.is_absolute() => Ok(Setting::new(Directory(entries::normalize(path)), origin)),
             WorkingDirectory::Known(cwd) => {

@@ -171,8 +171,31 @@ pub enum Writer {
     Everyone,
 }
 
+impl ProfileError {
+    /// The file that can't be read, and why.
+    fn unreadable(&self) -> Option<(&PathBuf, String)> {
+        Some(match self {
+            Self::Read { path, errno: Errno::ELOOP } => (path, "its symbolic links form a loop".to_owned()),
+            Self::Read { path, errno } => (path, errno_words(*errno)),
+            Self::Dangling { path } => (path, "it is a symbolic link to nothing".to_owned()),
+            Self::NotAFile { path, kind } => (path, format!("it is {kind}, not a regular file")),
+            Self::TooLarge { path, size } => {
+                (path, format!("it has {size} bytes, and a profile may have {MAX_BYTES}"))
+            }
+            Self::NotUtf8 { path, line, offset } => {
+                (path, format!("byte {offset}, in line {line}, is not UTF-8"))
+            }
+            Self::Changed { path } => (path, "it was replaced meanwhile".to_owned()),
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for ProfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((path, why)) = self.unreadable() {
+            return write!(f, "cannot read profile {}: {why}", quote(path));
+        }
         match self {
             Self::InvalidName { name, .. } => write!(
                 f,
@@ -180,29 +203,6 @@ impl fmt::Display for ProfileError {
                 quote(name)
             ),
             Self::NotFound { name, .. } => write!(f, "cannot find profile {}", quote(name)),
-            Self::Read { path, errno: Errno::ELOOP } => {
-                write!(f, "cannot read profile {}: its symbolic links form a loop", quote(path))
-            }
-            Self::Read { path, errno } => {
-                write!(f, "cannot read profile {}: {}", quote(path), errno_words(*errno))
-            }
-            Self::Dangling { path } => {
-                write!(f, "cannot read profile {}: it is a symbolic link to nothing", quote(path))
-            }
-            Self::NotAFile { path, kind } => {
-                write!(f, "cannot read profile {}: it is {kind}, not a regular file", quote(path))
-            }
-            Self::TooLarge { path, size } => write!(
-                f,
-                "cannot read profile {}: it has {size} bytes, and a profile may have {MAX_BYTES}",
-                quote(path)
-            ),
-            Self::NotUtf8 { path, line, offset } => {
-                write!(f, "cannot read profile {}: byte {offset}, in line {line}, is not UTF-8", quote(path))
-            }
-            Self::Changed { path } => {
-                write!(f, "cannot read profile {}: it was replaced meanwhile", quote(path))
-            }
             Self::Untrusted { path, object, writer } => {
                 write!(f, "cannot trust profile {}: ", quote(path))?;
                 let object = if path == object { "it".to_owned() } else { quote(object) };
@@ -238,6 +238,13 @@ impl fmt::Display for ProfileError {
                 escape(first.short()),
                 escape(second.short())
             ),
+            // Said above.
+            Self::Read { .. }
+            | Self::Dangling { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Changed { .. } => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod builtin;
 mod catalog;
+mod defaults;
 mod error;
 mod file;
 pub mod load;
@@ -16,6 +17,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 pub mod value;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +26,11 @@ pub use error::{ProfileError, Warning, Writer};
 
 use crate::diag::Location;
 use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
+
+pub use words::{
+    ArgumentsMode, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode, UidMap,
+    Wayland, X11Mode,
+};
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,135 +82,6 @@ impl<T> Setting<T> {
 impl<T: Default> Default for Setting<T> {
     fn default() -> Self {
         Self::default_value(T::default())
-    }
-}
-
-/// A run of closed sets of words, each spelled in kebab-case in TOML, on the command line and in output.
-macro_rules! words {
-    ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? })+) => {$(
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $name { $($(#[$vmeta])* $variant),+ }
-
-        impl $name {
-            /// Every word of the set, in order.
-            pub const WORDS: &[&str] = &[$($word),+];
-            /// The word as it is written.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-            /// The value that `word` spells.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    )+};
-}
-
-words! {
-    /// How much a layer of confinement is wanted.
-    Level {
-        /// Cannot be met: nothing runs.
-        Require = "require",
-        /// A miss is one line on stderr and in the status JSON.
-        Prefer = "prefer",
-        /// Used where the kernel has it; shown by `explain`.
-        #[default] Available = "available",
-        /// Not used.
-        Off = "off",
-    }
-    /// What the sandbox gets of the working directory.
-    CwdMode {
-        /// Bound writable.
-        Rw = "rw",
-        /// Bound read-only.
-        Ro = "ro",
-        /// Writable, changes kept in a layer.
-        Overlay = "overlay",
-        /// Nothing: the sandbox starts in its home.
-        #[default] None = "none",
-    }
-    /// What `$HOME` is inside.
-    HomeMode {
-        /// An empty tmpfs.
-        #[default] Ephemeral = "ephemeral",
-        /// A directory of sbx's own, kept between runs, one for each profile.
-        Private = "private",
-        /// Named parts of the real one.
-        AllowList = "allow-list",
-    }
-    /// What happens to files named on the command line.
-    ArgumentsMode {
-        /// Nothing.
-        #[default] None = "none",
-        /// Bound read-only.
-        Ro = "ro",
-        /// Bound writable.
-        Rw = "rw",
-    }
-    /// Which namespaces the payload may make.
-    Nested {
-        /// None: `user.max_user_namespaces` is 0 inside.
-        #[default] None = "none",
-        /// All but mount namespaces: what a browser's own sandbox needs.
-        Browser = "browser",
-        /// All.
-        Full = "full",
-    }
-    /// The id map of the user namespace.
-    UidMap {
-        /// The caller's own ids.
-        #[default] Same = "same",
-        /// 0 inside is the caller outside.
-        Root = "root",
-        /// 0 and the whole subordinate range.
-        Subordinate = "subordinate",
-    }
-    /// What the network namespace reaches.
-    NetworkMode {
-        /// Loopback of its own.
-        #[default] None = "none",
-        /// The host's network.
-        Host = "host",
-        /// A network of its own behind a user-mode NAT.
-        Private = "private",
-        /// A filtering proxy.
-        Proxy = "proxy",
-    }
-    /// What Landlock scopes.
-    LandlockScope {
-        /// Signals to processes outside.
-        #[default] Signal = "signal",
-        /// Abstract unix sockets of processes outside.
-        AbstractUnix = "abstract-unix",
-    }
-    /// Wayland by its socket.
-    Wayland {
-        /// Not given.
-        #[default] Off = "false",
-        /// Given, and required.
-        On = "true",
-        /// Given when there is one.
-        Optional = "optional",
-    }
-    /// Which X server the sandbox reaches.
-    X11Mode {
-        /// None.
-        #[default] Off = "off",
-        /// One of its own.
-        Private = "private",
-        /// The host's.
-        Host = "host",
-    }
-    /// What the payload has for a terminal.
-    TerminalMode {
-        /// One of sbx's own when a terminal is attached.
-        #[default] Pty = "pty",
-        /// The caller's.
-        Inherit = "inherit",
-        /// None.
-        None = "none",
     }
 }
 
@@ -437,84 +315,6 @@ pub struct Profile {
     pub dbus_session: Vec<Setting<String>>,
     /// `terminal.mode`.
     pub terminal: Setting<TerminalMode>,
-}
-
-/// Environment variables that every sandbox keeps from its caller: what a program needs to find its
-/// programs, speak the user's language and draw on the user's terminal, and nothing that can hold a secret.
-const KEPT_VARIABLES: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "TERM",
-    "COLORTERM",
-    "NO_COLOR",
-    "COLUMNS",
-    "LINES",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "TZ",
-];
-
-impl Default for Profile {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            layers: Vec::new(),
-            description: None,
-            app_id: None,
-            filesystem: Filesystem {
-                root: Setting::default_value(RootSource::Host),
-                layers: Vec::new(),
-                writable: Setting::default_value(WritableLayer::Tmpfs),
-                cwd: Setting::default(),
-                entries: Vec::new(),
-                protect: Vec::new(),
-                arguments: Setting::default(),
-            },
-            home: Setting::default(),
-            namespaces: Namespaces {
-                nested: Setting::default(),
-                hostname: Setting::default_value("sandbox".to_owned()),
-                time: None,
-            },
-            privileges: Privileges::default(),
-            network: Network::default(),
-            limits: Limits {
-                memory: None,
-                swap: None,
-                cpus: None,
-                pids: Setting::default_value(4096),
-                open_files: None,
-                timeout: None,
-                level: Setting::default_value(Level::Prefer),
-            },
-            seccomp: Seccomp::default(),
-            landlock: Landlock {
-                level: Setting::default(),
-                scope: [LandlockScope::Signal, LandlockScope::AbstractUnix]
-                    .map(Setting::default_value)
-                    .into(),
-                files: Setting::default(),
-            },
-            environment: Environment {
-                set: Vec::new(),
-                keep: KEPT_VARIABLES
-                    .iter()
-                    .map(|name| {
-                        Setting::default_value(EnvironmentPattern::parse(name).expect("a valid name"))
-                    })
-                    .collect(),
-            },
-            display: Display::default(),
-            audio_playback: Setting::default(),
-            devices_gpu: Setting::default(),
-            dbus_session: Vec::new(),
-            terminal: Setting::default(),
-        }
-    }
 }
 
 /// A profile as `sbx profiles` lists it.

@@ -147,3 +147,17 @@ fn configure(
     let result = unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0) };
     check(result).map(drop)
 }
+
+/// The number of the mount that `path` leads to (statx(2), `STATX_MNT_ID` since Linux 5.8).
+///
+/// # Errors
+/// `ENOSYS` where the kernel does not number mounts, and what statx says.
+pub fn mount_id(path: &CStr) -> Result<u64, Errno> {
+    const STATX_MNT_ID: c_uint = 0x1000;
+    // SAFETY: all zeroes is a valid statx: numbers only.
+    let mut status: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: path is a live NUL-terminated string and status is written by the kernel for its own size.
+    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, STATX_MNT_ID, &raw mut status) };
+    check(result)?;
+    if status.stx_mask & STATX_MNT_ID == 0 { Err(Errno::ENOSYS) } else { Ok(status.stx_mnt_id) }
+}

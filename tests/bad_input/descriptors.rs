@@ -11,7 +11,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(closed_ones_lead_nowhere),
         case!(a_refusal_nobody_hears),
-        case!(a_directory),
+        case!(a_directory_as_a_descriptor),
         case!(an_o_path_descriptor),
         case!(kept_that_cannot_be),
         case!(kept_that_are_not_open),
@@ -23,7 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Says into the file `seen` where descriptors 0, 1 and 2 lead, and which others there are.
 const LOOK: &str = "exec 9>seen; for fd in 0 1 2; do readlink /proc/$$/fd/$fd || echo closed; done >&9 2>/dev/null; \
-                    ls /proc/$$/fd >others";
+                    ls /proc/self/fd >others";
 
 fn closed_ones_lead_nowhere(user: &User) -> Verdict {
     for mask in 0..8 {
@@ -38,7 +38,7 @@ fn closed_ones_lead_nowhere(user: &User) -> Verdict {
             return Err(format!("with {redirections}: {seen}").into());
         }
         let others = fs::read_to_string(user.project().join("others"))?;
-        if others.lines().any(|fd| !["0", "1", "2", "9"].contains(&fd)) {
+        if others.lines().any(|fd| !["0", "1", "2", "3", "9"].contains(&fd)) {
             return Err(format!("with {redirections}: open descriptors {others}").into());
         }
     }
@@ -60,7 +60,7 @@ fn a_refusal_nobody_hears(user: &User) -> Verdict {
     if user.project().join(TOUCH[1]).exists() { Err("it ran".into()) } else { Ok(()) }
 }
 
-fn a_directory(user: &User) -> Verdict {
+fn a_directory_as_a_descriptor(user: &User) -> Verdict {
     let hint = Some("redirect it to a file, or to /dev/null");
     for fd in 0..3 {
         let script = format!("exec $SBX touch it-ran {fd}</");

@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(links),
         case!(a_hundred_megabytes),
         case!(not_utf8),
-        case!(unreadable).only_as_user(),
+        case!(an_unreadable_file).only_as_user(),
         case!(writable_by_others),
         case!(in_a_directory_writable_by_others),
         case!(of_somebody_else).only_as_root(),
@@ -135,7 +135,7 @@ fn not_utf8(user: &User) -> Verdict {
     refuses(user, &[(&["-p", "utf16"], "byte 0, in line 1, is not UTF-8", None)])
 }
 
-fn unreadable(user: &User) -> Verdict {
+fn an_unreadable_file(user: &User) -> Verdict {
     let path = profile(user, "closed", "schema = 1\n")?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000))?;
     refuses(user, &[(&["-p", "closed"], &format!("cannot read profile `{path}`: permission denied"), None)])

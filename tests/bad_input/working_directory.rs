@@ -11,8 +11,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(too_wide_by_another_name),
         case!(the_home_of_the_user_database).needs(Need::Other(|account| home_on_file(account.uid()).err())),
         case!(too_wide_is_fine_without_it),
-        case!(removed),
-        case!(unreadable).only_as_user(),
+        case!(a_removed_directory),
+        case!(an_unreadable_directory).only_as_user(),
         case!(homes_that_are_nowhere),
         case!(nobody_knows_the_home),
         case!(relative_directories_are_ignored),
@@ -101,7 +101,7 @@ fn too_wide_is_fine_without_it(user: &User) -> Verdict {
     Ok(())
 }
 
-fn removed(user: &User) -> Verdict {
+fn a_removed_directory(user: &User) -> Verdict {
     let script = "mkdir x && cd x && rmdir ../x && exec $SBX $1 touch it-ran";
     let hint = Some("change to a directory that exists, or give none with --cwd none");
     refused(user, &mut shell(user, script, &[""]), 125, "to the sandbox: it was removed", hint)?;
@@ -114,7 +114,7 @@ fn removed(user: &User) -> Verdict {
     Ok(())
 }
 
-fn unreadable(user: &User) -> Verdict {
+fn an_unreadable_directory(user: &User) -> Verdict {
     for closed in [".", "..", "../.."] {
         user.mkdir(user.project().join("a/b/c"))?;
         let script = "cd a/b/c && chmod 000 $1; $SBX touch $2/it-ran; code=$?; chmod -R 755 $2/a 2>/dev/null; \

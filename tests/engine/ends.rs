@@ -16,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(every_exit_code_passes),
         case!(a_signal_is_128_and_more),
+        case!(real_time_signals_are_survived),
         case!(a_daemon_ends_with_the_command),
         case!(killing_sbx_ends_everything),
         case!(killing_sbx_at_any_moment_ends_everything),
@@ -86,8 +87,14 @@ fn every_exit_code_passes(user: &User) -> Verdict {
 fn a_signal_is_128_and_more(user: &User) -> Verdict {
     for signal in Signal::iterator() {
         let stops_or_goes_on = [
-            Signal::SIGCHLD, Signal::SIGCONT, Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU,
-            Signal::SIGURG, Signal::SIGWINCH,
+            Signal::SIGCHLD,
+            Signal::SIGCONT,
+            Signal::SIGSTOP,
+            Signal::SIGTSTP,
+            Signal::SIGTTIN,
+            Signal::SIGTTOU,
+            Signal::SIGURG,
+            Signal::SIGWINCH,
         ];
         if stops_or_goes_on.contains(&signal) {
             continue;
@@ -95,7 +102,16 @@ fn a_signal_is_128_and_more(user: &User) -> Verdict {
         let number = signal as i32;
         sh(user, &[], &format!("kill -{number} $$; sleep 5"))?.exits(128 + number)?;
     }
-    sh(user, &[], "kill -34 $$; sleep 5")?.exits(128 + 34)?;
+    for number in [34, 64] {
+        sh(user, &[], &format!("kill -{number} $$; sleep 5"))?.exits(128 + number)?;
+    }
+    Ok(())
+}
+
+/// PID 1 reaps an orphan that died of a signal without a name.
+fn real_time_signals_are_survived(user: &User) -> Verdict {
+    let script = "(setsid sh -c 'kill -34 $$' &); sleep 0.3; echo alive";
+    sh(user, &[], script)?.exits(0)?.stdout_is("alive\n")?;
     Ok(())
 }
 
@@ -129,7 +145,7 @@ fn ready(user: &User, marked: &Marked) -> Result<Running, Failed> {
 
 fn killing_sbx_ends_everything(user: &User) -> Verdict {
     let marked = Marked::new(user)?;
-    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGSEGV] {
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGABRT] {
         let running = ready(user, &marked)?;
         running.signal(signal)?;
         let out = running.finish()?;

@@ -112,7 +112,8 @@ fn proc_shows_the_sandbox_only(user: &User) -> Verdict {
 fn a_pty_can_be_opened(user: &User) -> Verdict {
     let out = sh(user, &[], "stat -c %t:%T -L /dev/ptmx; script -qec 'tty; echo /dev/pts/*' /dev/null")?;
     let text = out.text().replace('\r', "");
-    out.exits(0)?.check(text == "5:2\n/dev/pts/0\n/dev/pts/0 /dev/pts/ptmx\n", || "a pty of its own".to_owned())?;
+    out.exits(0)?
+        .check(text == "5:2\n/dev/pts/0\n/dev/pts/0 /dev/pts/ptmx\n", || "a pty of its own".to_owned())?;
     Ok(())
 }
 

@@ -21,13 +21,19 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn the_systems_links_work(user: &User) -> Verdict {
-    for (name, target) in [("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")] {
+    for (name, target) in
+        [("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")]
+    {
         if fs::read_link(name).is_ok() {
-            sh(user, &[], &format!("readlink {name}; ls {name}/ >/dev/null"))?.exits(0)?.stdout_is(&format!("{target}\n"))?;
+            sh(user, &[], &format!("readlink {name}; ls {name}/ >/dev/null"))?
+                .exits(0)?
+                .stdout_is(&format!("{target}\n"))?;
         }
     }
     output(user.sbx().arg("/bin/true"))?.exits(0)?;
-    sh(user, &[], "echo x >/run/x && cat /var/run/x && readlink /var/run")?.exits(0)?.stdout_is("x\n/run\n")?;
+    sh(user, &[], "echo x >/run/x && cat /var/run/x && readlink /var/run")?
+        .exits(0)?
+        .stdout_is("x\n/run\n")?;
     Ok(())
 }
 
@@ -35,7 +41,9 @@ fn destinations_behind_the_sandboxs_links(user: &User) -> Verdict {
     let file = user.put("file", "found\n")?;
     let script = "cat /run/foo /run/dir/foo /usr/bin/true /etc/../bin/true";
     let [one, two, three] = ["/var/run/foo", "/var/run/dir/foo", "/bin/true"].map(|dest| pair(&file, dest));
-    sh(user, &["--ro", &one, "--ro", &two, "--ro", &three], script)?.exits(0)?.stdout_is(&"found\n".repeat(4))?;
+    sh(user, &["--ro", &one, "--ro", &two, "--ro", &three], script)?
+        .exits(0)?
+        .stdout_is(&"found\n".repeat(4))?;
     Ok(())
 }
 
@@ -98,7 +106,9 @@ fn links_into_a_store(user: &User) -> Verdict {
         ),
     )?;
     let script = format!("cd {} && cat etc/hosts etc/static/hosts && sh current/bin/tool", dir.display());
-    sh(user, &["-p", &text(profile)], &script)?.exits(0)?.stdout_is("from the store\nfrom the store\na tool\n")?;
+    sh(user, &["-p", &text(profile)], &script)?
+        .exits(0)?
+        .stdout_is("from the store\nfrom the store\na tool\n")?;
     Ok(())
 }
 
@@ -110,7 +120,9 @@ fn trusted_links_to_a_source(user: &User) -> Verdict {
     user.mkdir("below")?;
     symlink("../below/../two/file", dir.join("below/three"))?;
     for (source, path) in [("one", "/e/file"), ("two", "/e/file"), ("below/three", "/e")] {
-        sh(user, &["--ro", &pair(dir.join(source), "/e")], &format!("cat {path}"))?.exits(0)?.stdout_is("found\n")?;
+        sh(user, &["--ro", &pair(dir.join(source), "/e")], &format!("cat {path}"))?
+            .exits(0)?
+            .stdout_is("found\n")?;
     }
     let out = sh(user, &["--rw", &pair(dir.join("two"), "/e")], "echo new >/e/file")?;
     out.exits(0)?.check(fs::read_to_string(dir.join("real/file"))? == "new\n", || "written".to_owned())?;

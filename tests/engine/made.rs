@@ -40,6 +40,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(a_link_may_come_twice_but_not_differ),
         case!(modes_are_set_on_its_own_files_only),
         case!(masks_cover_and_make_nothing),
+        case!(a_mask_behind_a_link_covers),
         case!(islands_are_read_only),
         case!(a_later_operation_covers_an_earlier_one),
     ]
@@ -92,7 +93,11 @@ fn files_come_from_descriptors(user: &User) -> Verdict {
     user.put("eight", "8\n")?;
     let redirections = "7<\"$DIR/seven\" 8< <(echo through a pipe)";
     let mut outer = with_redirections(user, redirections, &user.edited("fd-files"));
-    let out = output(outer.args(["sh", "-c", "stat -c %a /e/file; cat /e/data; cat /e/file >&2; ls /proc/self/fd"]))?;
+    let out = output(outer.args([
+        "sh",
+        "-c",
+        "stat -c %a /e/file; cat /e/data; cat /e/file >&2; ls /proc/self/fd",
+    ]))?;
     out.exits(0)?.stdout_is("604\nthrough a pipe\n0\n1\n2\n3\n")?;
     out.check(out.errors() == large, || "all of the file".to_owned())?;
     Ok(())
@@ -121,7 +126,9 @@ fn modes_are_set_on_its_own_files_only(user: &User) -> Verdict {
 
 fn masks(plan: &mut Plan) {
     add(plan, "/e/d", bind(user_dir().join("d"), Access::Writable));
-    for dest in ["/e/d/dir", "/e/d/file", "/e/d/missing", "/e/d/missing/deep", "/e/d/file/below", "/e/nothing"] {
+    for dest in
+        ["/e/d/dir", "/e/d/file", "/e/d/missing", "/e/d/missing/deep", "/e/d/file/below", "/e/nothing"]
+    {
         add(plan, dest, MountOp::Mask);
     }
 }
@@ -139,6 +146,18 @@ fn masks_cover_and_make_nothing(user: &User) -> Verdict {
     // The same bind without a mask shows it.
     let value = crate::probe::pair(user.dir().join("d"), "/e/d");
     crate::probe::sh(user, &["--rw", &value], "cat /e/d/file")?.stdout_is("hidden\n")?;
+    Ok(())
+}
+
+fn a_mask_behind_a_link_covers(user: &User) -> Verdict {
+    user.put("d/dir/secret", "hidden\n")?;
+    std::os::unix::fs::symlink("dir", user.dir().join("d/link"))?;
+    std::os::unix::fs::symlink("link/secret", user.dir().join("d/file"))?;
+    let value = crate::probe::pair(user.dir().join("d"), "/e");
+    for hidden in ["/e/dir/secret", "/e/link/secret", "/e/file", "/e/link"] {
+        let script = "cat /e/dir/secret /e/link/secret /e/file";
+        crate::probe::sh(user, &["--ro", &value, "--hide", hidden], script)?.stdout_is("")?;
+    }
     Ok(())
 }
 
@@ -161,7 +180,11 @@ fn islands_are_read_only(user: &User) -> Verdict {
     out.check(out.text().matches("busy").count() == 2, || "neither moved nor removed".to_owned())?;
     before.same_as(&Snapshot::of(user.dir())?)?;
     edited_sh(user, "islands", "echo x >/e/d/new")?.exits(0)?;
-    if user.dir().join("d/new").exists() { Ok(()) } else { Err("nothing was written beside the island".into()) }
+    if user.dir().join("d/new").exists() {
+        Ok(())
+    } else {
+        Err("nothing was written beside the island".into())
+    }
 }
 
 fn order(plan: &mut Plan) {
@@ -188,7 +211,8 @@ fn a_later_operation_covers_an_earlier_one(user: &User) -> Verdict {
     user.mkdir("d/a/sub")?;
     user.put("d/b/b", "")?;
     user.mkdir("d/c")?;
-    let script = "cd /e; ls bind tmpfs tmpfs/below late; cat file; ls masked; (: >writable/x); : >writable/sub/x";
+    let script =
+        "cd /e; ls bind tmpfs tmpfs/below late; cat file; ls masked; (: >writable/x); : >writable/sub/x";
     let out = edited_sh(user, "order", script)?;
     out.exits(0)?.stdout_is("bind:\nb\n\nlate:\na\nsub\n\ntmpfs:\nbelow\n\ntmpfs/below:\nb\ndata\n")?;
     out.stderr_has("Permission denied")?.stderr_has("Read-only file system")?;

@@ -26,8 +26,23 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Every operation, by the word that the case asks for it with.
 const OPS: [&str; 17] = [
-    "bind-dir", "bind-file", "device", "tmpfs", "proc", "devpts", "mqueue", "overlay", "dir", "private", "copy", "file",
-    "data", "symlink", "chmod", "mask", "read-only",
+    "bind-dir",
+    "bind-file",
+    "device",
+    "tmpfs",
+    "proc",
+    "devpts",
+    "mqueue",
+    "overlay",
+    "dir",
+    "private",
+    "copy",
+    "file",
+    "data",
+    "symlink",
+    "chmod",
+    "mask",
+    "read-only",
 ];
 
 /// `w` and `v` of the user's directory, then the operation `OP` at `DEST`.
@@ -92,12 +107,22 @@ fn run_op(user: &User, op: &str, dest: &str, more: &[(&str, &str)]) -> Result<Ou
 fn no_operation_follows_a_planted_link(user: &User) -> Verdict {
     plant(user)?;
     let before = Snapshot::of(user.dir())?;
-    let dests = ["absolute/new", "absolute/dir", "relative/new", "chained/new", "magic/new", "upward/new", "host/new"];
+    let dests = [
+        "absolute/new",
+        "absolute/dir",
+        "relative/new",
+        "chained/new",
+        "magic/new",
+        "upward/new",
+        "host/new",
+    ];
     let more = ["dangling/new", "sub/../absolute/new", "sub/second/file", "absolute", "chained", "dangling"];
     for op in OPS {
         for dest in dests.iter().chain(&more) {
             let out = run_op(user, op, &format!("/w/{dest}"), &[])?;
-            out.check(out.status.code() == Some(125) && out.stdout.is_empty(), || format!("{op} is refused"))?;
+            out.check(out.status.code() == Some(125) && out.stdout.is_empty(), || {
+                format!("{op} is refused")
+            })?;
         }
         before.same_as(&Snapshot::of(user.dir())?)?;
     }
@@ -108,7 +133,8 @@ fn no_operation_follows_a_planted_link(user: &User) -> Verdict {
 
 fn a_link_that_nobody_can_plant_is_followed(user: &User) -> Verdict {
     plant(user)?;
-    for (op, dest) in [("bind-dir", "absolute/dir"), ("bind-dir", "chained/dir"), ("bind-dir", "upward/dir")] {
+    for (op, dest) in [("bind-dir", "absolute/dir"), ("bind-dir", "chained/dir"), ("bind-dir", "upward/dir")]
+    {
         let out = run_op(user, op, &format!("/w/{dest}"), &[("ACCESS", "ro")])?;
         out.exits(0)?.stdout_is("/v/dir/marker\nran\n")?;
     }
@@ -129,7 +155,8 @@ fn a_swapped_directory_gets_no_wrong_mount(user: &User) -> Verdict {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) || swaps.load(Ordering::Relaxed) < 10_000 {
-                let _ = renameat2(AT_FDCWD, &w.join("d"), AT_FDCWD, &w.join("l"), RenameFlags::RENAME_EXCHANGE);
+                let _ =
+                    renameat2(AT_FDCWD, &w.join("d"), AT_FDCWD, &w.join("l"), RenameFlags::RENAME_EXCHANGE);
                 swaps.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -138,7 +165,8 @@ fn a_swapped_directory_gets_no_wrong_mount(user: &User) -> Verdict {
             let out = output(user.sbx().args(options).args(["sh", "-c", "ls -A /v/m; echo ran"]))?;
             let code = out.status.code();
             mounted.fetch_add(u32::from(code == Some(0)), Ordering::Relaxed);
-            let fine = (code == Some(0) && out.stdout == b"ran\n") || (code == Some(125) && out.stdout.is_empty());
+            let fine =
+                (code == Some(0) && out.stdout == b"ran\n") || (code == Some(125) && out.stdout.is_empty());
             out.check(fine, || "the right mount or a refusal".to_owned()).map(drop)
         });
         done.store(true, Ordering::Relaxed);
@@ -148,7 +176,9 @@ fn a_swapped_directory_gets_no_wrong_mount(user: &User) -> Verdict {
     let (swaps, mounted) = (swaps.into_inner(), mounted.into_inner());
     match () {
         () if !left.is_empty() => Err(format!("made on the host: {left:?}").into()),
-        () if swaps < 10_000 || mounted == 100 => Err(format!("no race: {swaps} swaps, {mounted} mounts").into()),
+        () if swaps < 10_000 || mounted == 100 => {
+            Err(format!("no race: {swaps} swaps, {mounted} mounts").into())
+        }
         () => Ok(()),
     }
 }
@@ -162,19 +192,25 @@ fn nothing_is_made_on_the_host(user: &User) -> Verdict {
             if matches!(op, "mask" | "read-only") {
                 out.exits(0)?.stdout_is("ran\n")?;
             } else {
-                out.check(out.status.code() == Some(125) && out.stdout.is_empty(), || format!("{op} is refused"))?;
+                out.check(out.status.code() == Some(125) && out.stdout.is_empty(), || {
+                    format!("{op} is refused")
+                })?;
             }
             before.same_as(&Snapshot::of(user.dir())?)?;
         }
     }
     let out = run_op(user, "bind-dir", "/w/new", &[])?;
-    out.stderr_has("`/w/new`: it does not exist, and sbx makes nothing in directories of the host's\n  hint: ")?;
+    out.stderr_has(
+        "`/w/new`: it does not exist, and sbx makes nothing in directories of the host's\n  hint: ",
+    )?;
     Ok(())
 }
 
 fn mount_points_are_made_when_asked(user: &User) -> Verdict {
     plant(user)?;
-    for (op, dest) in [("bind-dir", "new"), ("bind-file", "file"), ("bind-dir", "sub/a/b/c"), ("tmpfs", "tmp")] {
+    for (op, dest) in
+        [("bind-dir", "new"), ("bind-file", "file"), ("bind-dir", "sub/a/b/c"), ("tmpfs", "tmp")]
+    {
         run_op(user, op, &format!("/w/{dest}"), &[("MAKE", "yes")])?.exits(0)?.stdout_is("ran\n")?;
         let made = user.dir().join("w").join(dest);
         if made.is_dir() != (op != "bind-file") || !made.exists() {

@@ -4,6 +4,7 @@
 mod common;
 
 mod harness;
+mod hello;
 
 use common::{User, Verdict, case, output};
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut cases = vec![case!(runs_a_command), case!(passes_the_exit_code_on)];
     cases.extend(harness::cases());
+    cases.extend(hello::cases());
     common::run(cases)
 }
 
