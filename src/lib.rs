@@ -97,7 +97,11 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
     for miss in plan.misses.iter().filter(|_| !output.quiet) {
         tell(&format!("sbx: warning: {miss}\n"));
     }
-    exec::run(&plan).map_err(Error::Exec)
+    let outcome = exec::run(&plan).map_err(Error::Exec)?;
+    if let (Outcome::TimedOut, Some(limit), false) = (outcome, &plan.limits.timeout, output.quiet) {
+        tell(&format!("sbx: warning: killed the command: its time of {:?} was up\n", limit.value));
+    }
+    Ok(outcome)
 }
 
 fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<String, Error> {

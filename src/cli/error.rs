@@ -15,6 +15,8 @@ pub enum UsageError {
     Bare(String),
     /// Options and no command.
     NoCommand,
+    /// A verb that takes no arguments got some.
+    TooMany(String),
     /// A verb of a part that does not exist yet.
     ReservedVerb(String),
     /// An option that there is none of.
@@ -77,7 +79,7 @@ impl UsageError {
             _ => {
                 let text = error.render().to_string();
                 let line = text.lines().next().unwrap_or_default();
-                UsageError::Other(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+                UsageError::Other(line.strip_prefix("error: ").unwrap_or(line).replace('\'', "`"))
             }
         }
     }
@@ -88,11 +90,16 @@ impl fmt::Display for UsageError {
         match self {
             UsageError::Bare(usage) => f.write_str(usage),
             UsageError::NoCommand => f.write_str("cannot run nothing: no command is given"),
-            UsageError::ReservedVerb(verb) => write!(f, "cannot {verb}: not built yet"),
+            UsageError::TooMany(verb) => {
+                write!(f, "cannot use {} with arguments: it takes none", quote(verb))
+            }
+            UsageError::ReservedVerb(verb) => write!(f, "cannot use the verb {}: not built yet", quote(verb)),
             UsageError::UnknownOption { option, .. } => {
                 write!(f, "cannot use {}: no such option", quote(option))
             }
-            UsageError::BadValue { option, value, why } if value.is_empty() => {
+            UsageError::BadValue { option, value, why }
+                if value.is_empty() || why.contains(&quote(value)) =>
+            {
                 write!(f, "cannot use {}: {}", quote(option), escape(why))
             }
             UsageError::BadValue { option, value, why } => {
@@ -110,7 +117,9 @@ impl Diagnose for UsageError {
             UsageError::NoCommand => {
                 Some("name a program after the options, as in `sbx --net host make`".to_owned())
             }
-            UsageError::ReservedVerb(verb) => Some(format!("to run a program of that name: sbx -- {verb}")),
+            UsageError::TooMany(verb) | UsageError::ReservedVerb(verb) => {
+                Some(format!("to run a program of that name: sbx -- {verb}"))
+            }
             UsageError::UnknownOption { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean `{nearest}`?"))
             }

@@ -110,14 +110,15 @@ Verbs, only as the very first word:
   version   print the version
   help      print this text
 
-Exit status: the command's own; 128+N when signal N killed it; 124 when its time was up; 125 when sbx refused
-and nothing ran; 126 when COMMAND is not executable; 127 when it is not found.
+Exit status: the command's own; 128+N when signal N killed it; 124 when its time was up; 125 when
+sbx refused and nothing ran; 126 when COMMAND is not executable; 127 when it is not found; 137 when
+somebody outside killed the sandbox.
 
 Examples:
-  sbx make                                 build in this directory, without network and without your home
+  sbx make                         build here, without network and without your home
   sbx --profile build --rw ~/.cache/ccache make -j4
   sbx --net host --hide .env npm install
-  sbx explain --profile shell              what would the shell profile give?
+  sbx explain --profile shell      what would the shell profile give?
 
 sbx(1) has the options in full, sbx-profile(5) the profiles.";
 
@@ -128,6 +129,7 @@ sbx(1) has the options in full, sbx-profile(5) the profiles.";
     override_usage = "sbx [OPTIONS] [--] COMMAND [ARG]...\n       sbx VERB ...",
     after_help = AFTER_HELP,
     disable_version_flag = true,
+    disable_help_flag = true,
     max_term_width = 100
 )]
 struct RunCommand {
@@ -147,6 +149,7 @@ struct RunCommand {
     about = "Prints what a run would do, and which file or option asked for it; runs nothing",
     override_usage = "sbx explain [OPTIONS] [--] [COMMAND [ARG]...]",
     disable_version_flag = true,
+    disable_help_flag = true,
     max_term_width = 100
 )]
 struct ExplainCommand {
@@ -164,7 +167,8 @@ struct ExplainCommand {
 #[command(
     name = "sbx check",
     about = "Checks profile files; exit status 0 when all are fine, 1 when one is not",
-    disable_version_flag = true
+    disable_version_flag = true,
+    disable_help_flag = true
 )]
 struct CheckCommand {
     /// Take a warning for a mistake
@@ -181,7 +185,8 @@ struct CheckCommand {
 #[command(
     name = "sbx profiles",
     about = "Lists the profiles that --profile finds by name",
-    disable_version_flag = true
+    disable_version_flag = true,
+    disable_help_flag = true
 )]
 struct ProfilesCommand {
     /// For people or for programs
@@ -215,6 +220,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("explain") => explain(rest),
         Some("check") => check(rest),
         Some("profiles") => profiles(rest),
+        Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
         Some(verb) => Err(UsageError::ReservedVerb(verb.to_owned())),
@@ -240,7 +246,8 @@ fn matches(
     match matches {
         Ok(matches) => Ok(Ok(matches)),
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            Ok(Err(Action::Print(error.render().to_string())))
+            // The same for -h and --help: a page, not a manual.
+            Ok(Err(Action::Print(command.clone().render_help().to_string())))
         }
         Err(error) => Err(UsageError::of_clap(&error, command, arguments)),
     }

@@ -17,6 +17,9 @@ use crate::profile::{CwdMode, EntryKind, NetworkMode};
 /// How messages look.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Messages {
+    /// Print this text
+    #[arg(short, long, action = clap::ArgAction::HelpShort, help_heading = "Messages")]
+    help: Option<bool>,
     /// Say which profile is used
     #[arg(short, long, help_heading = "Messages", conflicts_with = "quiet")]
     verbose: bool,
@@ -37,7 +40,7 @@ impl Messages {
 /// The options of a run, as typed.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// Use this profile; later ones go on top. Without it: the profile that matches COMMAND, else `default`
+    /// Use this profile; later ones go on top (default: the one that matches COMMAND, else `default`)
     #[arg(short, long = "profile", value_name = "NAME|FILE", help_heading = "Profile")]
     profiles: Vec<OsString>,
     /// Set a key of the profile
@@ -53,51 +56,51 @@ pub struct RunOptions {
     /// Let P be written (at DEST)
     #[arg(long, value_name = "P[:DEST]", help_heading = "Filesystem")]
     rw: Vec<OsString>,
-    /// Cover P with nothing
+    /// Cover P with something empty that can't be opened
     #[arg(long, value_name = "P", help_heading = "Filesystem")]
     hide: Vec<OsString>,
     /// Put an empty tmpfs at DEST
     #[arg(long, value_name = "DEST", help_heading = "Filesystem")]
     tmpfs: Vec<OsString>,
-    /// Let DIR be written, and keep the changes apart (not built yet)
-    #[arg(long, value_name = "DIR", help_heading = "Filesystem")]
+    /// Let DIR be written, and keep the changes apart
+    #[arg(hide = true, long, value_name = "DIR", help_heading = "Filesystem")]
     overlay: Vec<OsString>,
-    /// Use another root filesystem (not built yet)
-    #[arg(long, value_name = "DIR|image:NAME", help_heading = "Filesystem")]
+    /// Use another root filesystem
+    #[arg(hide = true, long, value_name = "DIR|image:NAME", help_heading = "Filesystem")]
     root: Option<OsString>,
-    /// Stack DIR into the root filesystem, topmost first (not built yet)
-    #[arg(long = "layer", value_name = "DIR", help_heading = "Filesystem")]
+    /// Stack DIR into the root filesystem, topmost first
+    #[arg(hide = true, long = "layer", value_name = "DIR", help_heading = "Filesystem")]
     layers: Vec<PathBuf>,
-    /// What the sandbox gets of the working directory: rw, ro, none, overlay
+    /// What the sandbox gets of the working directory: rw, ro or none
     #[arg(long, value_name = "MODE", value_parser = cwd_mode, help_heading = "Filesystem")]
     cwd: Option<CwdMode>,
     /// Start in DIR
     #[arg(long, value_name = "DIR", help_heading = "Filesystem")]
     chdir: Option<PathBuf>,
 
-    /// What the network reaches: none, host (private, proxy: not built yet)
+    /// What the network reaches: none or host
     #[arg(long, value_name = "MODE", value_parser = network_mode, help_heading = "Network")]
     net: Option<NetworkMode>,
-    /// Let HOST be reached through the proxy (not built yet)
-    #[arg(long = "allow-host", value_name = "HOST[:PORT]", help_heading = "Network")]
+    /// Let HOST be reached through the proxy
+    #[arg(hide = true, long = "allow-host", value_name = "HOST[:PORT]", help_heading = "Network")]
     allow_hosts: Vec<String>,
-    /// Let PORT be reached from the host (not built yet)
-    #[arg(long, value_name = "PORT", help_heading = "Network")]
+    /// Let PORT be reached from the host
+    #[arg(hide = true, long, value_name = "PORT", help_heading = "Network")]
     publish: Vec<String>,
 
-    /// Bytes of memory (not built yet)
-    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
+    /// Bytes of memory
+    #[arg(hide = true, long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
     memory: Option<ByteSize>,
-    /// Bytes of swap (not built yet)
-    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
+    /// Bytes of swap
+    #[arg(hide = true, long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
     swap: Option<ByteSize>,
-    /// Processors (not built yet)
-    #[arg(long, value_name = "N", value_parser = cpus, allow_negative_numbers = true, help_heading = "Limits")]
+    /// Processors
+    #[arg(hide = true, long, value_name = "N", value_parser = cpus, allow_negative_numbers = true, help_heading = "Limits")]
     cpus: Option<f64>,
-    /// Processes and threads
+    /// Processes and threads (the kernel does not hold root to it)
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "Limits")]
     pids: Option<u64>,
-    /// Wall-clock time, after which COMMAND is killed
+    /// Kill COMMAND after this time, such as 30s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = timeout, allow_hyphen_values = true, help_heading = "Limits")]
     timeout: Option<Duration>,
 
@@ -107,20 +110,20 @@ pub struct RunOptions {
     /// The host name inside
     #[arg(long, value_name = "NAME", value_parser = value::parse_hostname, allow_hyphen_values = true, help_heading = "Sandbox")]
     hostname: Option<String>,
-    /// Call the sandbox NAME (not built yet)
-    #[arg(long, value_name = "NAME", help_heading = "Sandbox")]
+    /// Call the sandbox NAME
+    #[arg(hide = true, long, value_name = "NAME", help_heading = "Sandbox")]
     name: Option<String>,
-    /// Hand over descriptor N
+    /// Hand over descriptor N, 3 or above
     #[arg(long = "keep-fd", value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Sandbox")]
     keep_fds: Vec<i32>,
-    /// Die with the process that started sbx (not built yet)
-    #[arg(long, help_heading = "Sandbox")]
+    /// Die with the process that started sbx
+    #[arg(hide = true, long, help_heading = "Sandbox")]
     die_with_parent: bool,
 
     #[command(flatten)]
     messages: Messages,
-    /// Write JSON lines about the run to descriptor N (not built yet)
-    #[arg(long, value_name = "N", help_heading = "Messages")]
+    /// Write JSON lines about the run to descriptor N
+    #[arg(hide = true, long, value_name = "N", help_heading = "Messages")]
     status_fd: Option<i32>,
 }
 

@@ -140,8 +140,9 @@ pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
         )),
         Step::Target | Step::Create if failure.errno == Errno::EROFS => Some(Cause::new(
             "it would have to be made in a directory of the host's, where sbx makes nothing",
-            "create it first, or choose a destination that lies in no other bind",
+            "create it first, or choose another destination",
         )),
+        Step::Root | Step::Proc if failure.errno == Errno::ENOSPC => Some(of_limit()),
         Step::Proc if refused => of_apparmor().or_else(|| Some(masked_proc())),
         Step::Proc => None,
         Step::IdMap | Step::Loopback | Step::Root | Step::Hostname | Step::Ceilings if refused => {
@@ -165,7 +166,7 @@ pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
         Step::Target | Step::Create if failure.errno == Errno::ENOSPC => {
             Some(Cause::new("the root filesystem has no room for more mount points", "use fewer binds"))
         }
-        Step::Target | Step::Attach if failure.errno == Errno::ENOTDIR => {
+        Step::Target | Step::Attach if matches!(failure.errno, Errno::ENOTDIR | Errno::EINVAL) => {
             let what = match mount.map(|mount| &mount.op) {
                 Some(MountOp::Bind { .. }) => {
                     "one of source and destination is a directory and the other is not"

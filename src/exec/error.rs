@@ -268,7 +268,9 @@ impl Diagnose for ExecError {
                 let directory = path.parent().unwrap_or(path);
                 Some(format!("add --ro {}", quote(directory).trim_matches('`')))
             }
-            ExecError::NotExecutable { path, why, .. } if why == "permission denied" => {
+            ExecError::NotExecutable { path, why, .. }
+                if why == "permission denied" && path.exists() && !host::is_executable(path) =>
+            {
                 Some(format!("make it executable: chmod +x {}", quote(path).trim_matches('`')))
             }
             _ => None,

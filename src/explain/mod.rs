@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diag::escape;
 use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
+use crate::profile::value::ByteSize;
 use crate::profile::{Level, Nested, NetworkMode, Origin};
 
 /// The version of the JSON form. Additions don't change it.
@@ -132,7 +133,7 @@ fn filesystem(page: &mut Page, plan: &Plan) {
     let root = &plan.root;
     let access = if root.read_only { "read-only" } else { "writable" };
     page.section("Filesystem, in this order");
-    page.line("root", &format!("/  {access}, {} bytes", root.size), None);
+    page.line("root", &format!("/  {access}, at most {}", ByteSize(root.size)), None);
     for mount in &plan.mounts {
         let dest = escape(&mount.dest);
         let what = match &mount.op {
@@ -146,7 +147,7 @@ fn filesystem(page: &mut Page, plan: &Plan) {
             }
             MountOp::Tmpfs { size, access, .. } => {
                 let access = if *access == Access::ReadOnly { ", read-only" } else { "" };
-                format!("{dest}  at most {}{access}", crate::profile::value::ByteSize(*size))
+                format!("{dest}  at most {}{access}", ByteSize(*size))
             }
             MountOp::Symlink { target } => format!("{dest} -> {}", escape(target)),
             MountOp::Overlay { lower, upper } => {
@@ -193,7 +194,11 @@ fn privileges(page: &mut Page, plan: &Plan) {
     page.line("keyring", keyring, None);
     page.line("seccomp", "none: not built yet", None);
     page.line("landlock", "none: not built yet", None);
-    page.line("terminal", "a session of its own, so that it can't type into the caller's", None);
+    page.line(
+        "terminal",
+        "none of its own: not built yet; a session of its own, so that it can't type into the caller's",
+        None,
+    );
     let kept: Vec<String> = [0, 1, 2].iter().chain(&plan.keep_fds).map(ToString::to_string).collect();
     page.line("descriptors", &kept.join(", "), None);
 }

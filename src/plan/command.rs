@@ -15,7 +15,8 @@ pub(super) fn candidates(command: &OsStr, search: &OsStr, directory: &Path) -> V
         return Vec::new();
     }
     if command.as_bytes().contains(&b'/') {
-        return vec![directory.join(command)];
+        // Without `.` components, which are left over from a typed `./`.
+        return vec![directory.join(command).components().collect()];
     }
     std::env::split_paths(search)
         .filter(|directory| directory.is_absolute())
@@ -31,7 +32,7 @@ mod tests {
     fn searches_absolute_directories_only() {
         let found = |command: &str| candidates(OsStr::new(command), OsStr::new("/a::.:/b"), Path::new("/w"));
         assert_eq!(found("x"), [PathBuf::from("/a/x"), PathBuf::from("/b/x")]);
-        assert_eq!(found("./x"), [PathBuf::from("/w/./x")]);
+        assert_eq!(found("./x"), [PathBuf::from("/w/x")]);
         assert_eq!(found("/y/x"), [PathBuf::from("/y/x")]);
     }
 }

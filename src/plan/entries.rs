@@ -25,14 +25,18 @@ pub(super) struct Layout {
 }
 
 /// A destination as a key that sorts after everything that the destination lies in: its text, with the separator below
-/// all other bytes.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+/// all other bytes. What lies below a destination stands together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(Vec<u8>);
 
 impl Key {
     fn of(dest: &Path) -> Self {
         let separator_first = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
         Self(dest.as_os_str().as_bytes().iter().map(separator_first).collect())
+    }
+
+    fn lies_in(&self, above: &Self) -> bool {
+        self.0.strip_prefix(above.0.as_slice()).is_some_and(|rest| rest.first() == Some(&0))
     }
 }
 
@@ -53,7 +57,7 @@ impl Layout {
             mount.dest = dest;
         }
         if mount.op == MountOp::Mask {
-            self.mounts.retain(|_, (below, other)| *below > layer || !other.dest.starts_with(&mount.dest));
+            self.retain_below(&mount.dest, |other, _| other > layer);
         }
         if layer > 0 && matches!(mount.op, MountOp::Bind { .. }) {
             self.show_whole(&mount.dest);
@@ -69,8 +73,8 @@ impl Layout {
     /// shows all of `/etc`. What is private, or keeps something out, stays.
     fn show_whole(&mut self, directory: &Path) {
         self.links.retain(|(link, _)| !lies_in(link, directory));
-        self.mounts.retain(|_, (layer, mount)| {
-            if *layer > 0 || !lies_in(&mount.dest, directory) {
+        self.retain_below(directory, |layer, mount| {
+            if layer > 0 {
                 return true;
             }
             if let MountOp::Dir { mode } = mount.op {
@@ -86,6 +90,18 @@ impl Layout {
             );
             !describes
         });
+    }
+
+    /// Keeps what `keep` says of what lies below a directory; it is told each one's layer.
+    fn retain_below(&mut self, directory: &Path, mut keep: impl FnMut(usize, &mut Mount) -> bool) {
+        let above = Key::of(directory);
+        let below = self.mounts.range_mut(above.clone()..).skip_while(|(key, _)| **key == above);
+        let below = below.take_while(|(key, _)| key.lies_in(&above));
+        let gone: Vec<Key> =
+            below.filter_map(|(key, (layer, mount))| (!keep(*layer, mount)).then(|| key.clone())).collect();
+        for key in gone {
+            self.mounts.remove(&key);
+        }
     }
 
     /// The mounts in the order to make them: each after what it lies in.

@@ -10,7 +10,7 @@ use super::Listing;
 use super::error::ProfileError;
 use super::load::load;
 use super::schema;
-use super::search::{SearchPath, is_name};
+use super::search::{Found, SearchPath, is_name};
 use crate::diag::{Diagnose as _, Location};
 
 /// The profile whose own `match` has `command`, a real absolute path. A higher layer wins; a file that a
@@ -26,10 +26,13 @@ pub fn find_match(command: &Path, search: &SearchPath, uid: u32) -> Result<Optio
         let mut matched: Option<(String, Location)> = None;
         for name in search.names(layer)? {
             let Some(name) = name.into_string().ok().filter(|name| is_name(name)) else { continue };
-            if !hidden.insert(name.clone()) {
+            if hidden.contains(&name) {
                 continue;
             }
             let Some(found) = search.read(&name, layer, uid)? else { continue };
+            if !builds_on_itself(&found, &name) {
+                hidden.insert(name.clone());
+            }
             if !may_match(&found.source.text, command) {
                 continue;
             }
@@ -50,6 +53,14 @@ pub fn find_match(command: &Path, search: &SearchPath, uid: u32) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// Whether a profile extends the one of its own name in a lower layer: what that one matches, it matches too.
+fn builds_on_itself(found: &Found, name: &str) -> bool {
+    let named = found.source.text.contains("extends") && found.source.text.contains(name);
+    named
+        && schema::parse_file(&found.source)
+            .is_ok_and(|file| file.extends.0.iter().any(|entry| entry.value == name))
 }
 
 /// Whether it is worth parsing a text to see if it matches. With escapes, a key or a path can be spelled
@@ -75,7 +86,7 @@ pub fn list(search: &SearchPath, uid: u32) -> Vec<Listing> {
 
 /// A directory that can't be listed: what it hides must not go unsaid.
 fn unreadable(directory: Option<&Path>, error: &ProfileError) -> Listing {
-    let directory = directory.unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    let directory = directory.map(crate::diag::escape).unwrap_or_default();
     Listing {
         name: directory.clone(),
         description: error.to_string(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::builtin::BUILTIN;
 use super::error::ProfileError;
 use super::file;
-use crate::diag::Source;
+use crate::diag::{Source, escape};
 
 /// The vendor's directory, fixed at build time.
 const VENDOR: &str = match option_env!("SBX_VENDOR_PROFILES") {
@@ -43,7 +43,7 @@ impl Id {
     pub(crate) fn label(&self) -> String {
         match self {
             Self::Named { name, .. } => name.clone(),
-            Self::File(path) => path.to_string_lossy().into_owned(),
+            Self::File(path) => escape(path),
         }
     }
 }
@@ -90,9 +90,7 @@ impl SearchPath {
     /// The profile `name` of one layer.
     pub(crate) fn read(&self, name: &str, layer: usize, uid: u32) -> Result<Option<Found>, ProfileError> {
         let source = match self.path(name, layer) {
-            Some(path) => {
-                file::read(&path, uid)?.map(|text| Source { name: path.to_string_lossy().into_owned(), text })
-            }
+            Some(path) => file::read(&path, uid)?.map(|text| Source { name: escape(&path), text }),
             None => BUILTIN.iter().find(|(known, _)| *known == name).map(|(_, text)| Source {
                 name: format!("built-in profile {name}"),
                 text: (*text).to_owned(),
@@ -116,7 +114,7 @@ impl SearchPath {
     pub(crate) fn open(&self, path: &Path, uid: u32) -> Result<Found, ProfileError> {
         let text = file::read(path, uid)?
             .ok_or_else(|| ProfileError::Read { path: path.to_owned(), errno: nix::errno::Errno::ENOENT })?;
-        let source = Source { name: path.to_string_lossy().into_owned(), text };
+        let source = Source { name: escape(path), text };
         let id = match self.locate(path) {
             Some(id) => id,
             None => Id::File(path.canonicalize().map_err(|error| file::read_error(path, &error))?),

@@ -51,7 +51,7 @@ fn destinations_in_the_hosts_directories(user: &User) -> Verdict {
     let file = user.put("file", "")?;
     for dest in ["/bin/no-such-tool", "/usr/share/no-such-directory/deep/file"] {
         let out = output(user.sbx().args(["--ro", &pair(&file, dest), "true"]))?;
-        out.exits(125)?.stderr_has("sbx makes nothing in directories of the host's\n  hint: ")?;
+        out.exits(125)?.stderr_has("where sbx makes nothing\n  hint: ")?;
         if fs::symlink_metadata(dest).is_ok() {
             return Err(format!("{dest} was made").into());
         }

@@ -6,19 +6,34 @@ mod common;
 
 mod binds;
 mod ends;
+mod environment;
 mod filesystems;
 mod links;
 mod made;
+mod namespaces;
 mod overlays;
 mod planted;
+mod privileges;
 mod probe;
+mod reach;
+mod submounts;
 
 use common::edited::{self, Edit};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let edits: Vec<Edit> =
-        [binds::EDITS, filesystems::EDITS, made::EDITS, overlays::EDITS, planted::EDITS].concat();
+    let edits: Vec<Edit> = [
+        binds::EDITS,
+        environment::EDITS,
+        filesystems::EDITS,
+        made::EDITS,
+        namespaces::EDITS,
+        overlays::EDITS,
+        planted::EDITS,
+        privileges::EDITS,
+        submounts::EDITS,
+    ]
+    .concat();
     if let Some(code) = edited::answer(&edits, || {}) {
         return code;
     }
@@ -29,6 +44,11 @@ fn main() -> ExitCode {
         made::cases(),
         links::cases(),
         planted::cases(),
+        submounts::cases(),
+        reach::cases(),
+        namespaces::cases(),
+        privileges::cases(),
+        environment::cases(),
         ends::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())

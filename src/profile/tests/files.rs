@@ -146,6 +146,6 @@ fn what_is_missing() {
     scratch.profile(&[]);
     assert_eq!(
         scratch.error(&["./no/such.toml"]),
-        "sbx: error: cannot read profile `./no/such.toml`: No such file or directory\n"
+        "sbx: error: cannot read profile `./no/such.toml`: no such file or directory\n"
     );
 }
