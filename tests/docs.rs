@@ -430,7 +430,7 @@ fn order_of_confinement() {
 #[test]
 fn exit_status() {
     let not_found = ExecError::NotFound { command: "x".into(), outside: None };
-    let not_executable = ExecError::NotExecutable { path: "/x".into(), why: String::new() };
+    let not_executable = ExecError::NotExecutable { path: "/x".into(), why: String::new(), outside: None };
     let codes = [
         Outcome::TimedOut.exit_code(),
         ExecError::Threads.exit_code(),

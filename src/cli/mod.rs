@@ -129,8 +129,7 @@ sbx(1) has the options in full, sbx-profile(5) the profiles.";
     override_usage = "sbx [OPTIONS] [--] COMMAND [ARG]...\n       sbx VERB ...",
     after_help = AFTER_HELP,
     disable_version_flag = true,
-    disable_help_flag = true,
-    max_term_width = 100
+    disable_help_flag = true
 )]
 struct RunCommand {
     #[command(flatten)]
@@ -149,8 +148,7 @@ struct RunCommand {
     about = "Prints what a run would do, and which file or option asked for it; runs nothing",
     override_usage = "sbx explain [OPTIONS] [--] [COMMAND [ARG]...]",
     disable_version_flag = true,
-    disable_help_flag = true,
-    max_term_width = 100
+    disable_help_flag = true
 )]
 struct ExplainCommand {
     #[command(flatten)]

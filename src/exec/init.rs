@@ -2,7 +2,7 @@
 //! allocates or formats; what fails is one report on a pipe.
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -98,7 +98,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     if let Some(offsets) = &inside.prepared.time_offsets {
         shift_clocks(offsets).at(Step::Time)?;
     }
-    hide(plan).at(Step::HideInit)?;
+    hide(inside).at(Step::HideInit)?;
     drop_privileges(plan)?;
     umask(caller_umask);
     match process::fork().at(Step::Fork)? {
@@ -178,9 +178,14 @@ fn shift_clocks(offsets: &str) -> nix::Result<()> {
     write_all(&file, offsets.as_bytes())
 }
 
-/// PID 1 becomes unreadable for the payload and leaves the caller's terminal session.
-fn hide(plan: &Plan) -> nix::Result<()> {
-    if plan.privileges.hide_init {
+/// PID 1 becomes unreadable for the payload, closes what else the caller leaked to it, and leaves the caller's terminal
+/// session.
+fn hide(inside: &mut Inside<'_>) -> nix::Result<()> {
+    let prepared = &mut *inside.prepared;
+    prepared.kept.extend([inside.report.as_raw_fd(), inside.lifeline.as_raw_fd()]);
+    prepared.kept.sort_unstable();
+    process::close_all_but(&prepared.kept)?;
+    if inside.plan.privileges.hide_init {
         prctl::set_dumpable(false)?;
         process::hide_arguments(c"sbx-init");
     }

@@ -207,9 +207,8 @@ impl<'a> Builder<'a> {
     fn open_directory(&mut self, item: &'a Item) -> Result<OwnedFd> {
         let mut opened = None;
         self.at_place(item, Step::Target, |place, name| {
-            match mkdirat(place.directory, name, walk::mode(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(errno),
+            if not_a_link(place, name) == Err(Errno::ENOENT) {
+                make_directory(place, name, 0o755)?;
             }
             not_a_link(place, name)?;
             opened = Some(walk::open_without_links(place.directory, name, OFlag::O_DIRECTORY)?);

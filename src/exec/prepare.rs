@@ -101,6 +101,8 @@ pub(super) struct Prepared {
     pub(super) arguments: StringVector,
     pub(super) environment: StringVector,
     pub(super) directory: CString,
+    /// Descriptors that PID 1 leaves open, with room for its own two.
+    pub(super) kept: Vec<i32>,
     /// Devices of the tmpfs that the set-up itself makes: room for all of them.
     pub(super) own_devices: Vec<u64>,
 }
@@ -148,6 +150,11 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         ),
         environment: StringVector::new(environment.collect::<Result<_, _>>()?),
         directory: c_string(plan.directory.value.0.as_os_str())?,
+        kept: {
+            let mut kept = Vec::with_capacity(plan.keep_fds.len() + 2);
+            kept.extend(&plan.keep_fds);
+            kept
+        },
         own_devices: Vec::with_capacity(tmpfs + 1),
     })
 }

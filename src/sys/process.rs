@@ -134,6 +134,24 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     check(result).map(drop)
 }
 
+/// Closes every descriptor above 2 but those of `kept`, which is in ascending order (close_range(2), Linux 5.9).
+///
+/// # Errors
+/// `ENOSYS` on older kernels.
+pub fn close_all_but(kept: &[RawFd]) -> Result<(), Errno> {
+    let mut first: u32 = 3;
+    for fd in kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).chain([u32::MAX]) {
+        if fd > first {
+            let last = if fd == u32::MAX { fd } else { fd - 1 };
+            // SAFETY: the caller has given up every descriptor in the range: nothing in this process owns one any more, or it
+            // is never used again.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+        first = fd.saturating_add(1).max(first);
+    }
+    Ok(())
+}
+
 /// Lets the inherited descriptor `fd` cross execve.
 ///
 /// # Errors

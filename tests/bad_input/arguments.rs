@@ -1,7 +1,7 @@
 //! Mistakes on the command line.
 
 use crate::common::{Case, User, Verdict, case, output};
-use crate::support::{TOUCH, refused, refuses, says};
+use crate::support::{TOUCH, bad_value, refused, refuses, says};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -46,7 +46,7 @@ fn unknown_options(user: &User) -> Verdict {
         user,
         &[
             (&["--memry", "1G"], "cannot use `--memry`: no such option", Some("did you mean `--memory`?")),
-            (&["--hid=x"], "cannot use `--hid`: no such option", Some("did you mean `--hide`?")),
+            (&["--hid=x"], "cannot use `--hid=x`: no such option", Some("did you mean `--hide`?")),
             (&["--qqqqqqqq"], "cannot use `--qqqqqqqq`: no such option", Some("sbx --help")),
             (&["-Z"], "cannot use `-Z`: no such option", Some("sbx --help")),
             (&["-vZ"], "cannot use `-Z`: no such option", Some("sbx --help")),
@@ -61,8 +61,14 @@ fn unknown_options_of_verbs(user: &User) -> Verdict {
         let error = format!("cannot use `{option}`: no such option");
         refused(user, user.sbx().args([verb, option]), 125, &error, Some("sbx --help"))?;
     }
-    let wrong = "cannot use `yaml` for `--format`: it is not one of text, json";
-    refused(user, user.sbx().args(["explain", "--format", "yaml"]), 125, wrong, Some("sbx --help"))?;
+    let format = &mut user.sbx();
+    refused(
+        user,
+        format.args(["explain", "--format", "yaml"]),
+        125,
+        "is not one of text, json",
+        Some("sbx --help"),
+    )?;
     Ok(())
 }
 
@@ -109,55 +115,39 @@ fn a_verb_is_a_command_elsewhere(user: &User) -> Verdict {
 }
 
 fn sizes(user: &User) -> Verdict {
-    for size in
-        ["12X", "G", "1..5G", "1e9", "1.5", "9999999999T", "18446744073709551616", "1 2", "0x10", "1G ", "½G"]
-    {
+    for size in ["12X", "G", "1..5G", "1e9", "1.5", "0x10", "1G ", "½G", "1 2"] {
         for option in ["--memory", "--swap"] {
-            let error = format!("cannot use `{size}` for `{option}`: `{size}` is ");
-            refuses(user, &[(&[option, size], &error, Some("sbx --help"))])?;
+            bad_value(user, option, size, "is not a")?;
         }
     }
-    refuses(user, &[(&["--memory", ""], "cannot use `--memory`", Some("sbx --help"))])?;
-    refuses(
-        user,
-        &[(&["--memory", "12X"], "`12X` is not a size; write it like 512M or 1.5G", Some("--help"))],
-    )
+    for size in ["9999999999T", "18446744073709551616"] {
+        bad_value(user, "--memory", size, "is larger than any size here can be")?;
+    }
+    bad_value(user, "--memory", "12X", "`12X` is not a size; write it like 512M or 1.5G")?;
+    refuses(user, &[(&["--memory", ""], "cannot use `--memory`", Some("sbx --help"))])
 }
 
 fn durations(user: &User) -> Verdict {
-    for time in
-        ["5x", "1h30", "1.5h", "s", "1 s", "99999999999999999999", "18446744073709551615d", "1h-5m", "５s"]
-    {
-        let error = format!("cannot use `{time}` for `--timeout`: `{time}` is ");
-        refuses(user, &[(&["--timeout", time], &error, Some("sbx --help"))])?;
+    for time in ["5x", "1h30", "1.5h", "s", "1 s", "1h-5m", "５s"] {
+        bad_value(user, "--timeout", time, "is not a duration; write it like 30s or 1h30m")?;
+    }
+    for time in ["99999999999999999999", "18446744073709551615d"] {
+        bad_value(user, "--timeout", time, "is longer than any duration here can be")?;
     }
     for time in ["0", "0s", "0ms", "0h0m"] {
-        let error = format!("cannot use `{time}` for `--timeout`: a command needs more time than none");
-        refuses(user, &[(&["--timeout", time], &error, Some("sbx --help"))])?;
+        bad_value(user, "--timeout", time, "a command needs more time than none")?;
     }
-    refuses(
-        user,
-        &[(&["--timeout", "5x"], "`5x` is not a duration; write it like 30s or 1h30m", Some("--help"))],
-    )
+    Ok(())
 }
 
 fn counts(user: &User) -> Verdict {
-    for (option, value) in
-        [("--pids", "0"), ("--pids", "x"), ("--pids", "1.5"), ("--pids", "18446744073709551616")]
-    {
-        let error = format!("cannot use `{value}` for `{option}`: ");
-        let output =
-            refused(user, user.sbx().args([option, value]).args(TOUCH), 125, &error, Some("sbx --help"))?;
+    for count in ["0", "x", "1.5", "18446744073709551616"] {
+        let output = bad_value(user, "--pids", count, "")?;
         output.stderr_lacks("invalid digit")?.stderr_lacks("18446744073709551615")?;
     }
-    for (value, why) in
-        [("0", "`0` is not above 0"), ("x", "`x` is not a number"), ("nan", "nan"), ("inf", "inf")]
-    {
-        refuses(
-            user,
-            &[(&["--cpus", value], &format!("cannot use `{value}` for `--cpus`: "), Some("sbx --help"))],
-        )?;
-        refuses(user, &[(&["--cpus", value], why, Some("sbx --help"))])?;
+    bad_value(user, "--cpus", "x", "is not a number")?;
+    for number in ["0", "nan", "inf"] {
+        bad_value(user, "--cpus", number, "is not above 0")?;
     }
     Ok(())
 }
@@ -166,38 +156,26 @@ fn negative_values_are_values(user: &User) -> Verdict {
     for (option, value) in
         [("--pids", "-1"), ("--keep-fd", "-1"), ("--cpus", "-1"), ("--hostname", "-x"), ("--memory", "-1")]
     {
-        let error = format!("cannot use `{value}` for `{option}`: ");
-        refuses(user, &[(&[option, value], &error, Some("sbx --help"))])?;
-        refuses(user, &[(&[&format!("{option}={value}")], &error, Some("sbx --help"))])?;
+        bad_value(user, option, value, "")?;
+        let joined = output(user.sbx().arg(format!("{option}={value}")).args(TOUCH))?;
+        joined.exits(125)?.stderr_has(option)?.stderr_has(value)?.stderr_lacks("no such option")?;
     }
     Ok(())
 }
 
 fn modes(user: &User) -> Verdict {
+    for (option, value, why) in [
+        ("--cwd", "rx", "is not one of rw, ro, overlay, none"),
+        ("--net", "NONE", "is not one of none, host, private, proxy"),
+        ("--color", "blue", "is not one of auto, always, never"),
+        ("--hostname", "a_b", "`a_b` is not a host name"),
+    ] {
+        bad_value(user, option, value, why)?;
+    }
     refuses(
         user,
         &[
-            (
-                &["--cwd", "rx"],
-                "cannot use `rx` for `--cwd`: `rx` is not one of rw, ro, overlay, none",
-                Some("--help"),
-            ),
-            (
-                &["--net", "NONE"],
-                "cannot use `NONE` for `--net`: `NONE` is not one of none, host, private, proxy",
-                Some("--help"),
-            ),
-            (
-                &["--color", "blue"],
-                "cannot use `blue` for `--color`: it is not one of auto, always, never",
-                Some("--help"),
-            ),
             (&["--hostname", ""], "cannot use `--hostname`", Some("--help")),
-            (
-                &["--hostname", "a_b"],
-                "cannot use `a_b` for `--hostname`: `a_b` is not a host name",
-                Some("--help"),
-            ),
             (&["-v", "-q"], "cannot be used with", Some("--help")),
             (&["--net=none", "--net=host"], "cannot be used multiple times", Some("--help")),
         ],

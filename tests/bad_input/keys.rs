@@ -168,16 +168,16 @@ fn mistakes_in_set(user: &User) -> Verdict {
 }
 
 fn set_without_a_key(user: &User) -> Verdict {
-    let hint = Some("write --set KEY=VALUE");
+    let (form, keys) = (Some("write --set KEY=VALUE"), Some("sbx-profile(5)"));
     refuses(
         user,
         &[
-            (&["--set", "foo"], "cannot use --set `foo`: there is no `=`", hint),
-            (&["--set", ""], "cannot use --set ``: there is no `=`", hint),
-            (&["--set", "=3"], "cannot use --set `=3`: its key is not words with dots between them", hint),
-            (&["--set", "a b=c"], "cannot use --set `a b=c`: its key is not words", hint),
-            (&["--set", "a..b=c"], "cannot use --set `a..b=c`: its key is not words", hint),
-            (&["--set", "[limits]\npids=3"], "its key is not words", hint),
+            (&["--set", "foo"], "cannot use --set `foo`: there is no `=`", form),
+            (&["--set", ""], "cannot use --set ``: there is no `=`", form),
+            (&["--set", "=3"], "cannot use --set `=3`: its key is not words with dots between them", keys),
+            (&["--set", "a b=c"], "cannot use --set `a b=c`: its key is not words", keys),
+            (&["--set", "a..b=c"], "cannot use --set `a..b=c`: its key is not words", keys),
+            (&["--set", "[limits]\npids=3"], "its key is not words", keys),
         ],
     )?;
     for typed in ["schema=2", "extends=[\"shell\"]", "match=[\"/usr/bin/touch\"]"] {

@@ -45,14 +45,14 @@ impl Random {
     /// The text with up to three small changes.
     fn mutate(&mut self, text: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
         let mut text = text.to_vec();
-        for _ in 0..=self.below(3) {
+        for _ in 0..=self.below(2) {
             let (at, end) = (self.below(text.len() + 1), self.below(text.len() + 1));
-            let range = at.min(end)..at.max(end).min(at.min(end) + 40);
+            let range = at.min(end)..at.max(end).min(at.min(end) + 8);
             match self.below(7) {
                 0 => drop(text.splice(range, [])),
                 1 => drop(text.splice(at..at, self.one_of(pieces).iter().copied())),
                 2 => drop(text.splice(range, self.one_of(pieces).iter().copied())),
-                3 => text.truncate(at.max(1)),
+                3 if self.below(8) == 0 => text.truncate(at.max(1)),
                 4 => {
                     let copy = text[range].to_vec();
                     drop(text.splice(end..end, copy));

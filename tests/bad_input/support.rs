@@ -22,6 +22,14 @@ pub(crate) fn refuses(user: &User, rows: &[Row<'_>]) -> Verdict {
     Ok(())
 }
 
+/// An option with a value that it can't take is refused: the message names both.
+pub(crate) fn bad_value(user: &User, option: &str, value: &str, why: &str) -> Result<Output, Failed> {
+    let hint = Some("see sbx --help");
+    let output = refused(user, user.sbx().args([option, value]).args(TOUCH), 125, "cannot use `", hint)?;
+    output.stderr_has(&format!("`{option}`"))?.stderr_has(&format!("`{value}`"))?.stderr_has(why)?;
+    Ok(output)
+}
+
 /// This command is refused with this code, error and hint, and leaves no mark.
 pub(crate) fn refused(
     user: &User,

@@ -4,7 +4,7 @@ use crate::common::edited::Edit;
 use crate::common::{Case, Need, Running, User, Verdict, case, output, process, wait_for};
 use crate::probe::{edited_sh, sh};
 use libtest_mimic::Failed;
-use sbx::plan::Plan;
+use sbx::plan::{MountOp, Plan};
 use sbx::profile::{Nested, Setting, TimeOffsets};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -13,7 +13,9 @@ use std::net::TcpListener;
 pub(crate) const EDITS: &[Edit] = &[
     ("shared", |plan| {
         let namespaces = &mut plan.namespaces;
-        (namespaces.pid, namespaces.uts, namespaces.ipc, namespaces.cgroup) = (true, false, false, false);
+        (namespaces.uts, namespaces.ipc, namespaces.cgroup) = (false, false, false);
+        // Only the owner of the IPC namespace may mount its queues.
+        plan.mounts.retain(|mount| mount.op != MountOp::Mqueue);
     }),
     ("no-ceiling", |plan| plan.namespaces.nested = Setting::default_value(Nested::Full)),
     ("later", |plan| clocks(plan, 3600, -5)),
@@ -87,15 +89,16 @@ fn an_edited_plan_shares_them(user: &User) -> Verdict {
 fn the_network_is_loopback_only(user: &User) -> Verdict {
     let program = r#"
         use Socket qw(:all);
+        my ($server, $client, $other);
         for my $to (pack_sockaddr_in(0, inet_aton("127.0.0.1")), pack_sockaddr_in6(0, inet_pton(AF_INET6, "::1"))) {
             my $family = sockaddr_family($to);
-            socket(my $server, $family, SOCK_STREAM, 0) && bind($server, $to) && listen($server, 1) or die "listen: $!";
-            socket(my $client, $family, SOCK_STREAM, 0) && connect($client, getsockname($server)) or die "connect: $!";
+            socket($server, $family, SOCK_STREAM, 0) && bind($server, $to) && listen($server, 1) or die "listen: $!";
+            socket($client, $family, SOCK_STREAM, 0) && connect($client, getsockname($server)) or die "connect: $!";
             print "connected\n";
         }
         for my $to (pack_sockaddr_in(9, inet_aton("192.0.2.1")), pack_sockaddr_in6(9, inet_pton(AF_INET6, "2001:db8::1"))) {
-            socket(my $client, sockaddr_family($to), SOCK_STREAM, 0) or die;
-            connect($client, $to) and die "connected";
+            socket($other, sockaddr_family($to), SOCK_STREAM, 0) or die;
+            connect($other, $to) and die "connected";
             print "$!\n";
         }"#;
     let out = output(user.sbx().args(["perl", "-e", program]))?;
@@ -158,11 +161,12 @@ fn clocks_are_shifted(user: &User) -> Verdict {
     Ok(())
 }
 
+/// Without a map: the kernel lets nobody map root who started as root without `CAP_SETFCAP` (user_namespaces(7)).
 const NESTING: [(&str, &str); 4] = [
     ("user", "unshare -U true"),
-    ("net", "unshare -Urn true"),
-    ("pid", "unshare -Urpf true"),
-    ("mnt", "unshare -Urm true"),
+    ("net", "unshare -Un true"),
+    ("pid", "unshare -Upf true"),
+    ("mnt", "unshare -Um true"),
 ];
 
 fn nests(user: &User, options: &[&str]) -> Result<(Vec<&'static str>, String), Failed> {
@@ -185,7 +189,7 @@ fn nothing_nests_by_default(user: &User) -> Verdict {
     }
     sh(user, &[], "cat /proc/sys/user/max_user_namespaces; echo 9 >/proc/sys/user/max_user_namespaces")?
         .stdout_is("0\n")?;
-    edited_sh(user, "no-ceiling", "unshare -Ur true && echo got through")?.stdout_is("got through\n")?;
+    edited_sh(user, "no-ceiling", "unshare -Um true && echo got through")?.stdout_is("got through\n")?;
     Ok(())
 }
 

@@ -77,7 +77,14 @@ fn each_failure_has_its_exit_code() {
         (ExecError::Descriptor { fd: 3, why: "Bad file number".to_owned() }, 125),
         (ExecError::NotFound { command: "x".into(), outside: None }, 127),
         (ExecError::NotFound { command: "x".into(), outside: Some("/opt/x".into()) }, 127),
-        (ExecError::NotExecutable { path: "/x".into(), why: "permission denied".to_owned() }, 126),
+        (
+            ExecError::NotExecutable {
+                path: "/x".into(),
+                why: "permission denied".to_owned(),
+                outside: None,
+            },
+            126,
+        ),
         (ExecError::InitKilled(None), 137),
     ];
     table.extend(Step::ORDER.iter().map(|one| (step(*one), 125)));

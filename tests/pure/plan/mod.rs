@@ -1,1 +1,12 @@
-//! Plans as data.
+//! Plans as data: tables of what is asked for, on made-up machines, and what comes of it.
+
+mod basis;
+mod command;
+mod cwd;
+mod environment;
+mod given;
+mod home;
+mod mounts;
+mod rules;
+mod settings;
+mod unbuilt;

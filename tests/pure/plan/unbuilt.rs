@@ -1,0 +1,112 @@
+//! What is not built yet is refused by name, and its default is not.
+
+use crate::plan::given::{host, plan, plan_on, refusal};
+use sbx::diag::Diagnose as _;
+use sbx::plan::PlanError;
+
+/// Keys, values that ask for something, values that don't.
+const KEYS: [(&str, &[&str], &[&str]); 30] = [
+    ("app-id", &["\"org.example.Build\""], &[]),
+    ("filesystem.root", &["\"/srv/root\"", "\"image:debian\""], &["\"host\"", "\"empty\""]),
+    ("filesystem.layers", &["[\"/srv/layer\"]"], &["[]"]),
+    ("filesystem.writable", &["\"none\"", "\"layer:x\"", "\"/srv/up\""], &["\"tmpfs\""]),
+    ("filesystem.cwd", &["\"overlay\""], &["\"none\"", "\"rw\"", "\"ro\""]),
+    ("filesystem.protect", &["[\".git/hooks\"]"], &["[]"]),
+    ("filesystem.arguments", &["\"ro\"", "\"rw\""], &["\"none\""]),
+    ("privileges.uid", &["\"subordinate\""], &["\"same\"", "\"root\""]),
+    ("privileges.capabilities", &["[\"CAP_NET_ADMIN\"]"], &["[]"]),
+    ("network.mode", &["\"private\"", "\"proxy\""], &["\"none\"", "\"host\""]),
+    ("network.allow", &["[\"example.org\"]"], &["[]"]),
+    ("network.deny", &["[\"example.org\"]"], &["[]"]),
+    ("network.allow-private", &["[\"192.0.2.1\"]"], &["[]"]),
+    ("network.publish", &["[\"8080\"]"], &["[]"]),
+    ("network.block-lan", &["true"], &["false"]),
+    ("network.bandwidth", &["{ up = \"1M\" }"], &["{}"]),
+    ("limits.memory", &["\"2G\""], &[]),
+    ("limits.swap", &["\"0\""], &[]),
+    ("limits.cpus", &["1.5"], &[]),
+    ("seccomp.allow", &["[\"@debug\"]"], &["[]"]),
+    ("seccomp.deny", &["[\"ptrace\"]"], &["[]"]),
+    ("seccomp.multiarch", &["true"], &["false"]),
+    ("landlock.level", &["\"require\"", "\"prefer\""], &["\"available\"", "\"off\""]),
+    ("landlock.scope", &["[\"signal\"]"], &["[]"]),
+    ("landlock.files", &["true"], &["false"]),
+    ("display.wayland", &["true", "\"optional\""], &["false"]),
+    ("display.x11", &["\"private\"", "\"host\""], &["\"off\""]),
+    ("audio.playback", &["true"], &["false"]),
+    ("devices.gpu", &["true"], &["false"]),
+    ("dbus.session", &["[\"org.example\"]"], &["[]"]),
+];
+
+#[test]
+fn keys_are_refused_by_name() {
+    for (key, asking, idle) in KEYS {
+        for value in asking {
+            let in_file = refusal(&host(), &[&format!("{key} = {value}")], &[]);
+            assert!(
+                matches!(&in_file, PlanError::NotBuilt { what, .. } if what == key),
+                "{key} = {value}: {in_file:?}"
+            );
+            assert!(in_file.location().is_some() && in_file.hint().is_some(), "{key}");
+            let typed = refusal(&host(), &[], &["--set", &format!("{key}={value}")]);
+            assert!(
+                matches!(&typed, PlanError::NotBuilt { what, .. } if what == key),
+                "--set {key}={value}: {typed:?}"
+            );
+            assert!(typed.to_string().contains(key), "{typed}");
+        }
+        for value in idle {
+            assert!(plan_on(&host(), &[&format!("{key} = {value}")], &[]).is_ok(), "{key} = {value}");
+        }
+    }
+    for mode in ["inherit", "none"] {
+        let error = refusal(&host(), &[&format!("terminal.mode = {mode:?}")], &[]);
+        assert!(
+            matches!(&error, PlanError::NotBuilt { what, .. } if what == "terminal.mode"),
+            "{mode}: {error:?}"
+        );
+    }
+    assert!(plan_on(&host(), &["terminal.mode = \"pty\""], &[]).is_ok());
+}
+
+#[test]
+fn options_are_refused_by_name() {
+    for arguments in [
+        &["--root", "/srv"][..],
+        &["--root", "image:x"],
+        &["--layer", "/srv"],
+        &["--cwd", "overlay"],
+        &["--net", "private"],
+        &["--net", "proxy"],
+        &["--allow-host", "example.org"],
+        &["--publish", "8080"],
+        &["--memory", "1G"],
+        &["--swap", "0"],
+        &["--cpus", "2"],
+        &["--name", "x"],
+        &["--die-with-parent"],
+        &["--status-fd", "3"],
+    ] {
+        let error = refusal(&host(), &[], arguments);
+        assert!(matches!(error, PlanError::NotBuilt { .. }), "{arguments:?}: {error:?}");
+        assert!(error.to_string().contains(arguments[0]) && error.hint().is_some(), "{arguments:?}: {error}");
+    }
+}
+
+/// A later layer that takes the wish back takes the refusal with it.
+#[test]
+fn what_a_later_layer_takes_back_is_not_refused() {
+    for (asks, takes_back) in [
+        ("network.mode = \"proxy\"", "network.mode = \"none\""),
+        ("devices.gpu = true", "devices.gpu = false"),
+        ("network.allow = [\"example.org\"]", "network.allow = [\"-example.org\"]"),
+        ("filesystem.cwd = \"overlay\"", "filesystem.cwd = \"rw\""),
+        ("filesystem.overlay = [\"/data\"]", "filesystem.overlay = [\"-/data\"]"),
+        ("display.x11 = \"host\"", "display.x11 = \"off\""),
+    ] {
+        plan(&[asks, takes_back], &[]);
+        assert!(matches!(refusal(&host(), &[takes_back, asks], &[]), PlanError::NotBuilt { .. }), "{asks}");
+    }
+    plan(&["filesystem.cwd = \"overlay\""], &["--cwd", "rw"]);
+    plan(&["network.mode = \"proxy\""], &["--net", "none"]);
+}
