@@ -6,7 +6,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::wait::WaitStatus;
 
 use super::cause::{self, Cause};
 use super::step::{Failure, Step};
@@ -98,7 +97,7 @@ pub enum ExecError {
         outside: Option<PathBuf>,
     },
     /// PID 1 was killed before it could say how the payload ended.
-    InitKilled(Option<WaitStatus>),
+    InitKilled,
 }
 
 impl ExecError {
@@ -112,7 +111,7 @@ impl ExecError {
         match self {
             ExecError::NotFound { .. } => 127,
             ExecError::NotExecutable { .. } => 126,
-            ExecError::InitKilled(_) => 137,
+            ExecError::InitKilled => 137,
             _ => 125,
         }
     }
@@ -234,7 +233,7 @@ impl fmt::Display for ExecError {
                 write!(f, "cannot find {} inside: {} is not visible there", quote(command), quote(path))
             }
             ExecError::NotExecutable { path, why, .. } => write!(f, "cannot run {}: {why}", quote(path)),
-            ExecError::InitKilled(_) => f.write_str(
+            ExecError::InitKilled => f.write_str(
                 "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
             ),
         }

@@ -12,7 +12,6 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, fchdir, pivot_root, setpgid, setsid};
 
 use super::files::write_all;
@@ -21,7 +20,7 @@ use super::operations;
 use super::prepare::Prepared;
 use super::step::{At, Failure, Report, Result, Step};
 use crate::plan::Plan;
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, Ended, Forked};
 use crate::sys::{caps, mount, network};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
@@ -267,9 +266,9 @@ fn exit_code(failure: Failure) -> i32 {
 /// (pid_namespaces(7)).
 fn reap(payload: Pid, report: BorrowedFd<'_>) -> ! {
     loop {
-        let ended = match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == payload => Report::Exited(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == payload => Report::Signaled(signal as i32),
+        let ended = match process::wait(None) {
+            Ok((pid, Ended::Exited(code))) if pid == payload => Report::Exited(code),
+            Ok((pid, Ended::Signaled(signal))) if pid == payload => Report::Signaled(signal),
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(_) => process::exit_now(125),
         };

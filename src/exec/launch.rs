@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 
 use super::init::{self, Inside};
@@ -106,7 +105,7 @@ impl Init {
         if timed_out {
             self.kill();
         }
-        let status = self.wait();
+        self.wait();
         match self.report() {
             Some(Report::Failed(failure)) => {
                 Err(ExecError::of_failure(plan, prepared.candidates.len(), failure))
@@ -114,7 +113,7 @@ impl Init {
             Some(Report::Exited(code)) => Ok(Outcome::Exited(code)),
             Some(Report::Signaled(signal)) => Ok(Outcome::Signaled(signal)),
             None if timed_out => Ok(Outcome::TimedOut),
-            None => Err(ExecError::InitKilled(status)),
+            None => Err(ExecError::InitKilled),
         }
     }
 
@@ -153,12 +152,7 @@ impl Init {
     }
 
     /// Waits until PID 1, and with it everything in its namespaces, is gone.
-    fn wait(&self) -> Option<WaitStatus> {
-        loop {
-            match waitpid(self.pid, None) {
-                Err(Errno::EINTR) => {}
-                result => return result.ok(),
-            }
-        }
+    fn wait(&self) {
+        while process::wait(Some(self.pid)) == Err(Errno::EINTR) {}
     }
 }

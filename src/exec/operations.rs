@@ -101,9 +101,10 @@ impl<'a> Builder<'a> {
         let file = new_file(&scratch, DATA_FILE, mode).at_item(Step::Create, n)?;
         write_file(&file, content).at_item(Step::Create, n)?;
         let tree = mount::clone_tree(&self.scratch, DATA_FILE, false).at_item(Step::Create, n)?;
-        unlinkat(&self.scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)?;
         mount::restrict(&tree, attr, false).at_item(Step::Restrict, n)?;
-        self.attach(item, &tree, false)
+        self.attach(item, &tree, false)?;
+        // Not before: what has no name can't be attached.
+        unlinkat(&self.scratch, DATA_FILE, UnlinkatFlags::NoRemoveDir).at_item(Step::Create, n)
     }
 
     /// A new tmpfs, remembered as one that only this set-up has written to.

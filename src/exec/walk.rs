@@ -107,7 +107,9 @@ fn open(root: impl AsFd, path: &CStr, extra: OFlag, resolve: ResolveFlag) -> Res
 }
 
 fn open_flags(root: impl AsFd, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(resolve);
+    // A last component that is a link is opened as such, but where a directory is wanted it is ELOOP like any other link.
+    let no_follow = if flags.contains(OFlag::O_DIRECTORY) { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | no_follow).resolve(resolve);
     // RESOLVE_IN_ROOT answers EAGAIN when something was renamed meanwhile (openat2(2)).
     for _ in 0..128 {
         match openat2(root.as_fd(), path, how) {

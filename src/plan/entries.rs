@@ -16,12 +16,15 @@ use crate::invocation::Invocation;
 use crate::profile::value::{PathTemplate, Token};
 use crate::profile::{EntryKind, FilesystemEntry, Origin, Setting};
 
-/// Mounts by destination, each with the number of the layer that named it; the base is layer 0.
+/// Mounts by destination, each with the number of the layer that named it: the base is layer 0, the working directory 1,
+/// the profile's files follow.
 #[derive(Default)]
 pub(super) struct Layout {
     mounts: BTreeMap<Key, (usize, Mount)>,
     /// The links among them, and what they say.
     links: Vec<(PathBuf, PathBuf)>,
+    /// What each layer hides.
+    masks: Vec<(usize, PathBuf)>,
 }
 
 /// A destination as a key that sorts after everything that the destination lies in: its text, with the separator below
@@ -51,12 +54,16 @@ impl Layout {
     }
 
     /// Adds a mount of `layer`: on a destination that is taken the later layer wins, and a mask covers what layers up to
-    /// its own have below.
+    /// its own have below, named before it or after.
     pub(super) fn add(&mut self, layer: usize, mut mount: Mount) {
         if let Some(dest) = self.behind_links(&mount.dest) {
             mount.dest = dest;
         }
+        if self.masks.iter().any(|(same, hidden)| *same == layer && lies_in(&mount.dest, hidden)) {
+            return;
+        }
         if mount.op == MountOp::Mask {
+            self.masks.push((layer, mount.dest.clone()));
             self.retain_below(&mount.dest, |other, _| other > layer);
         }
         if layer > 0 && matches!(mount.op, MountOp::Bind { .. }) {
@@ -109,12 +116,12 @@ impl Layout {
         self.mounts.into_values().map(|(_, mount)| mount).collect()
     }
 
-    /// Whether something of the host's is at or above `path` inside, or a filesystem of the sandbox's own.
+    /// Whether the sandbox has `path`: something is mounted there or above, and the nearest such thing does not hide it.
     pub(super) fn covers(&self, path: &Path) -> bool {
         let real = self.behind_links(path);
-        let mut above = real.as_deref().unwrap_or(path).ancestors().filter(|above| *above != Path::new("/"));
-        above
-            .any(|above| self.mounts.get(&Key::of(above)).is_some_and(|(_, mount)| mount.op != MountOp::Mask))
+        let above = real.as_deref().unwrap_or(path).ancestors().filter(|above| *above != Path::new("/"));
+        let nearest = above.map(Key::of).find_map(|key| self.mounts.get(&key));
+        nearest.is_some_and(|(_, mount)| mount.op != MountOp::Mask)
     }
 
     /// `dest` with the links that this layout itself makes (`/bin`, `/var/run`) resolved, if it lies behind any: what lies
@@ -286,9 +293,9 @@ fn check_text(path: &Path, origin: &Origin) -> Result<(), PlanError> {
     Err(PlanError::BadPath { path: path.to_owned(), why, origin: origin.clone() })
 }
 
-/// Numbers the layers of a profile's entries, from 1: entries of one file share a number.
+/// Numbers the layers of a profile's entries, from 2: entries of one file share a number.
 pub(super) fn layer_numbers(entries: &[Setting<FilesystemEntry>]) -> Vec<usize> {
-    let mut layer = 0;
+    let mut layer = 1;
     let mut last: Option<&Origin> = None;
     let numbers = entries.iter().map(|entry| {
         let same = match (last, &entry.origin) {

@@ -157,9 +157,9 @@ fn layout(
     let mut layout = Layout::new(base.mounts());
     let cwd = override_with(&profile.filesystem.cwd, &invocation.cwd, "--cwd");
     let numbers = entries::layer_numbers(&profile.filesystem.entries);
-    let flags_start = numbers.last().map_or(1, |last| last + 1);
+    let flags_start = numbers.last().map_or(2, |last| last + 1);
     if let Some(mount) = working_directory(&cwd, host)? {
-        let layer = if invocation.cwd.is_some() { flags_start } else { 0 };
+        let layer = if invocation.cwd.is_some() { flags_start } else { 1 };
         layout.add(layer, mount);
     }
     for (entry, layer) in profile.filesystem.entries.iter().zip(numbers) {
@@ -230,7 +230,8 @@ fn directory(
             WorkingDirectory::Known(cwd) => {
                 Ok(Setting::new(Directory(entries::normalize(&cwd.join(path))), origin))
             }
-            _ => Err(PlanError::WorkingDirectoryDeleted),
+            WorkingDirectory::Deleted => Err(PlanError::WorkingDirectoryDeleted),
+            WorkingDirectory::Unreadable(errno) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
         };
     }
     let given = invocation.cwd.unwrap_or(profile.filesystem.cwd.value) != CwdMode::None;

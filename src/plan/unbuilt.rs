@@ -11,7 +11,8 @@ use crate::profile::{
 
 /// Refuses the first thing that is not built.
 pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), PlanError> {
-    let asked = flag(invocation).map(|flag| (flag.clone(), Origin::Flag(flag))).or_else(|| key(profile));
+    let asked =
+        flag(invocation).map(|flag| (flag.clone(), Origin::Flag(flag))).or_else(|| key(profile, invocation));
     match asked {
         Some((what, origin)) => Err(PlanError::NotBuilt { what, origin }),
         None => Ok(()),
@@ -37,7 +38,7 @@ fn flag(invocation: &Invocation) -> Option<String> {
     given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag.to_owned())
 }
 
-fn key(profile: &Profile) -> Option<(String, Origin)> {
+fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
     /// The key, if its value is more than the default.
     fn more<T>(key: &str, setting: &Setting<T>, is_more: impl Fn(&T) -> bool) -> Option<(String, Origin)> {
         is_more(&setting.value).then(|| (key.to_owned(), setting.origin.clone()))
@@ -60,12 +61,14 @@ fn key(profile: &Profile) -> Option<(String, Origin)> {
         }),
         listed("filesystem.layers", &filesystem.layers),
         more("filesystem.writable", &filesystem.writable, |writable| *writable != WritableLayer::Tmpfs),
-        more("filesystem.cwd", &filesystem.cwd, |cwd| *cwd == CwdMode::Overlay),
+        more("filesystem.cwd", &filesystem.cwd, |cwd| invocation.cwd.is_none() && *cwd == CwdMode::Overlay),
         listed("filesystem.protect", &filesystem.protect),
         more("filesystem.arguments", &filesystem.arguments, |mode| *mode != ArgumentsMode::None),
         more("privileges.uid", &privileges.uid, |map| *map == UidMap::Subordinate),
         listed("privileges.capabilities", &privileges.capabilities),
-        more("network.mode", &network.mode, |mode| matches!(mode, NetworkMode::Private | NetworkMode::Proxy)),
+        more("network.mode", &network.mode, |mode| {
+            invocation.net.is_none() && matches!(mode, NetworkMode::Private | NetworkMode::Proxy)
+        }),
         listed("network.allow", &network.allow),
         listed("network.deny", &network.deny),
         listed("network.allow-private", &network.allow_private),

@@ -258,3 +258,28 @@ pub fn read_link(link: impl std::os::fd::AsFd, buffer: &mut [u8]) -> Result<usiz
     )?;
     Ok(length as usize)
 }
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal killed it, which may be a real-time one: nix's waitpid has no word for those.
+    Signaled(i32),
+}
+
+/// Waits for the end of `child`, or of any child.
+///
+/// # Errors
+/// `ECHILD` without children, `EINTR`.
+pub fn wait(child: Option<Pid>) -> Result<(Pid, Ended), Errno> {
+    let mut status: c_int = 0;
+    // SAFETY: status lives through the call. Without flags only ends are reported, neither stops nor continues.
+    let pid = check(unsafe { libc::waitpid(child.map_or(-1, Pid::as_raw), &raw mut status, 0) })?;
+    let ended = if libc::WIFSIGNALED(status) {
+        Ended::Signaled(libc::WTERMSIG(status))
+    } else {
+        Ended::Exited(libc::WEXITSTATUS(status))
+    };
+    Ok((Pid::from_raw(pid), ended))
+}

@@ -162,7 +162,8 @@ fn a_root_bind_hides_the_old_root(user: &User) -> Verdict {
         for name in ["usr", "bin", "lib", "lib64", "proc", "tmp"] {
             user.mkdir(format!("root/{name}"))?;
         }
-        let script = "stat -c %d:%i / /.. /proc/self/root/..; (echo x >/..$0) 2>/dev/null; cat /proc/self/mountinfo >&2";
+        let script =
+            "stat -c %d:%i / /.. /proc/self/root/..; (echo x >/..$0) 2>&-; cat /proc/self/mountinfo >&2";
         let out = output(user.edited(edit).args(["sh", "-c", script]).arg(&file))?;
         let text = out.text();
         let ids: Vec<_> = text.lines().collect();

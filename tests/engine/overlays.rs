@@ -1,7 +1,7 @@
 //! Overlays: layers with odd names, read-only, with writes in memory, with writes in a directory.
 
 use crate::common::edited::Edit;
-use crate::common::{Case, Snapshot, User, Verdict, case};
+use crate::common::{Case, Need, Snapshot, User, Verdict, case};
 use crate::probe::{add, edited_sh, user_dir};
 use sbx::plan::{BindSource, MountOp, OverlayUpper, Plan};
 use std::ffi::OsStr;
@@ -34,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(the_topmost_layer_wins),
         case!(writes_stay_in_memory),
+        case!(directories_go_in_memory).needs(Need::Kernel(6, 6)),
         case!(writes_land_in_the_upper_directory),
         case!(one_layer_and_sixty),
         case!(a_missing_layer_is_refused),
@@ -88,16 +89,19 @@ fn the_topmost_layer_wins(user: &User) -> Verdict {
     unchanged(user, &before)
 }
 
-const CHANGE: &str =
-    "cd /e/o && echo changed >all && rm two && mkdir new && echo x >new/x && rm -r dir && mkdir dir
-    cat all; ls . dir";
+const CHANGE: &str = "cd /e/o && echo changed >all && rm two && mkdir new && echo x >new/x";
+
+/// A tmpfs has no `user.` attributes before Linux 6.6, without which no directory of a layer can be removed.
+const REMOVE: &str = " && rm -r dir && mkdir dir";
+
+const LOOK: &str = "; cd /e/o; cat all; ls . dir";
 
 fn writes_stay_in_memory(user: &User) -> Verdict {
     make_layers(user)?;
     let before = snapshots(user)?;
-    edited_sh(user, "overlay-tmpfs", CHANGE)?
+    edited_sh(user, "overlay-tmpfs", &format!("{CHANGE}{LOOK}"))?
         .exits(0)?
-        .stdout_is("changed\n.:\nall\ndir\nnew\none\n\ndir:\n")?;
+        .stdout_is("changed\n.:\nall\ndir\nnew\none\n\ndir:\n0\n1\n2\n")?;
     unchanged(user, &before)?;
     edited_sh(user, "overlay-tmpfs", "cd /e/o; cat all two; head -c 1000000 /dev/zero >big; echo $?")?
         .stdout_is("0\n1\n1\n")?
@@ -111,13 +115,22 @@ fn writes_stay_in_memory(user: &User) -> Verdict {
     unchanged(user, &before)
 }
 
+fn directories_go_in_memory(user: &User) -> Verdict {
+    make_layers(user)?;
+    let before = snapshots(user)?;
+    edited_sh(user, "overlay-tmpfs", &format!("{CHANGE}{REMOVE}{LOOK}"))?
+        .exits(0)?
+        .stdout_is("changed\n.:\nall\ndir\nnew\none\n\ndir:\n")?;
+    unchanged(user, &before)
+}
+
 fn writes_land_in_the_upper_directory(user: &User) -> Verdict {
     make_layers(user)?;
     let dir = user.dir().join(odd(b"up,per:=\\"));
     user.mkdir(dir.join("upper"))?;
     user.mkdir(dir.join("work"))?;
     let before = snapshots(user)?;
-    edited_sh(user, "overlay-dir", CHANGE)?.exits(0)?;
+    edited_sh(user, "overlay-dir", &format!("{CHANGE}{REMOVE}"))?.exits(0)?;
     unchanged(user, &before)?;
     let upper = dir.join("upper");
     let whiteout = fs::symlink_metadata(upper.join("two"))?.file_type().is_char_device();

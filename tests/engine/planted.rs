@@ -8,7 +8,7 @@ use libtest_mimic::Failed;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sbx::plan::{Access, BindSource, Content, MountOp, OverlayUpper, Plan};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub(crate) const EDITS: &[Edit] = &[("one-op", one_op)];
@@ -18,6 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(no_operation_follows_a_planted_link),
         case!(a_link_that_nobody_can_plant_is_followed),
         case!(a_swapped_directory_gets_no_wrong_mount),
+        case!(a_swapped_source_is_never_the_other),
         case!(nothing_is_made_on_the_host),
         case!(mount_points_are_made_when_asked),
         case!(the_base_makes_nothing_on_the_host),
@@ -141,6 +142,42 @@ fn a_link_that_nobody_can_plant_is_followed(user: &User) -> Verdict {
     Ok(())
 }
 
+/// Runs a hundred times while `d` and `l` in a directory change places, ten thousand times and more.
+fn while_swapping(w: &Path, swaps: &AtomicU32, run: impl Fn() -> Verdict) -> Verdict {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) || swaps.load(Ordering::Relaxed) < 10_000 {
+                let (d, l) = (w.join("d"), w.join("l"));
+                let _ = renameat2(AT_FDCWD, &d, AT_FDCWD, &l, RenameFlags::RENAME_EXCHANGE);
+                swaps.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let result = (0..100).try_for_each(|_| run());
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// `w/d`, which the sandbox can write, is a directory and a link to a secret in turn.
+fn a_swapped_source_is_never_the_other(user: &User) -> Verdict {
+    user.put("w/d/in/file", "harmless\n")?;
+    user.put("home/.ssh/in/file", "secret\n")?;
+    let w = user.dir().join("w");
+    symlink("../home/.ssh", w.join("l"))?;
+    let (writable, source) = (pair(&w, "/w"), pair(w.join("d/in"), "/d"));
+    let (swaps, shown) = (AtomicU32::new(0), AtomicU32::new(0));
+    while_swapping(&w, &swaps, || {
+        let out = output(user.sbx().args(["--rw", &writable, "--ro", &source, "cat", "/d/file"]))?;
+        shown.fetch_add(u32::from(out.status.success()), Ordering::Relaxed);
+        let refused = out.status.code() == Some(125) && out.stdout.is_empty();
+        out.check(refused || out.stdout == b"harmless\n", || "the directory or a refusal".to_owned())
+            .map(drop)
+    })?;
+    let shown = shown.into_inner();
+    if shown < 100 { Ok(()) } else { Err("no race: it was shown each time".into()) }
+}
+
 /// `w/d` is a directory and a link to `/v` in turn, ten thousand times and more, while binds go to `/w/d/m`.
 fn a_swapped_directory_gets_no_wrong_mount(user: &User) -> Verdict {
     user.put("source/marker", "")?;
@@ -151,26 +188,15 @@ fn a_swapped_directory_gets_no_wrong_mount(user: &User) -> Verdict {
     symlink("/v", w.join("l"))?;
     let (writable, victim) = (pair(&w, "/w"), pair(dir.join("v"), "/v"));
     let source = pair(dir.join("source"), "/w/d/m");
-    let (done, swaps, mounted) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) || swaps.load(Ordering::Relaxed) < 10_000 {
-                let _ =
-                    renameat2(AT_FDCWD, &w.join("d"), AT_FDCWD, &w.join("l"), RenameFlags::RENAME_EXCHANGE);
-                swaps.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let result = (0..100).try_for_each(|_| {
-            let options = ["--rw", &writable, "--rw", &victim, "--ro", &source];
-            let out = output(user.sbx().args(options).args(["sh", "-c", "ls -A /v/m; echo ran"]))?;
-            let code = out.status.code();
-            mounted.fetch_add(u32::from(code == Some(0)), Ordering::Relaxed);
-            let fine =
-                (code == Some(0) && out.stdout == b"ran\n") || (code == Some(125) && out.stdout.is_empty());
-            out.check(fine, || "the right mount or a refusal".to_owned()).map(drop)
-        });
-        done.store(true, Ordering::Relaxed);
-        result
+    let (swaps, mounted) = (AtomicU32::new(0), AtomicU32::new(0));
+    while_swapping(&w, &swaps, || {
+        let options = ["--rw", &writable, "--rw", &victim, "--ro", &source];
+        let out = output(user.sbx().args(options).args(["sh", "-c", "ls -A /v/m; echo ran"]))?;
+        let code = out.status.code();
+        mounted.fetch_add(u32::from(code == Some(0)), Ordering::Relaxed);
+        let fine =
+            (code == Some(0) && out.stdout == b"ran\n") || (code == Some(125) && out.stdout.is_empty());
+        out.check(fine, || "the right mount or a refusal".to_owned()).map(drop)
     })?;
     let left: Vec<_> = std::fs::read_dir(dir.join("v/m"))?.flatten().collect();
     let (swaps, mounted) = (swaps.into_inner(), mounted.into_inner());
