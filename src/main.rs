@@ -1,4 +1,6 @@
 //! The `sbx` program.
+#![forbid(unsafe_code)]
+
 fn main() -> std::process::ExitCode {
     sbx::main()
 }

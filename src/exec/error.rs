@@ -175,6 +175,10 @@ fn program_error(plan: &Plan, candidates: usize, failure: Failure) -> ExecError 
             None => "it is neither a program nor a script with a `#!` line".to_owned(),
         }),
         (_, Errno::EISDIR) => not_executable("it is a directory".to_owned()),
+        (_, Errno::EACCES) if host::is_executable(&path) => not_executable(match interpreter(&path) {
+            Some(interpreter) => format!("its interpreter {} can't be executed", quote(interpreter)),
+            None => "it can't be executed inside".to_owned(),
+        }),
         (_, errno) => not_executable(errno_words(errno)),
     }
 }

@@ -62,6 +62,9 @@ impl Layout {
         if self.masks.iter().any(|(same, hidden)| *same == layer && lies_in(&mount.dest, hidden)) {
             return;
         }
+        if self.mounts.get(&Key::of(&mount.dest)).is_some_and(|(taken, _)| *taken > layer) {
+            return;
+        }
         if mount.op == MountOp::Mask {
             self.masks.push((layer, mount.dest.clone()));
             self.retain_below(&mount.dest, |other, _| other > layer);

@@ -43,14 +43,18 @@ fn clocks(plan: &mut Plan, boottime: i64, monotonic: i64) {
     plan.namespaces.time = Some(Setting::default_value(offsets));
 }
 
-/// The namespaces of the payload, seen from outside.
-fn namespaces(mut command: std::process::Command) -> Result<BTreeMap<String, String>, Failed> {
+/// A sandbox that waits, and the namespaces of its payload, seen from outside.
+fn started(mut command: std::process::Command) -> Result<(Running, BTreeMap<String, String>), Failed> {
     let running = Running::start(command.args(["sleep", "1000"]))?;
     let payload = wait_for("the payload", || {
         let pid = *process::descendants(running.pid()).get(1)?;
         (std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()? == "sleep\n").then_some(pid)
     })?;
-    process::namespaces(payload)
+    Ok((running, process::namespaces(payload)?))
+}
+
+fn namespaces(command: std::process::Command) -> Result<BTreeMap<String, String>, Failed> {
+    Ok(started(command)?.1)
 }
 
 /// The names of the namespaces that are not the test's.
@@ -71,8 +75,8 @@ fn all_namespaces_are_its_own(user: &User) -> Verdict {
     let mut command = user.sbx();
     command.args(["--net", "host"]);
     is(&own(&namespaces(command)?)?, &["cgroup", "ipc", "mnt", "pid", "user", "uts"])?;
-    // Two sandboxes share nothing with each other.
-    let (one, two) = (namespaces(user.sbx())?, namespaces(user.sbx())?);
+    // Two sandboxes at the same time share nothing with each other.
+    let ((_first, one), (_second, two)) = (started(user.sbx())?, started(user.sbx())?);
     let shared: Vec<_> =
         one.iter().filter(|(name, id)| two.get(*name) == Some(id)).map(|(name, _)| name).collect();
     if shared.iter().all(|name| name.starts_with("time")) {

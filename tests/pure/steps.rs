@@ -85,7 +85,7 @@ fn each_failure_has_its_exit_code() {
             },
             126,
         ),
-        (ExecError::InitKilled(None), 137),
+        (ExecError::InitKilled, 137),
     ];
     table.extend(Step::ORDER.iter().map(|one| (step(*one), 125)));
     for (error, code) in table {

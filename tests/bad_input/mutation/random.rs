@@ -21,7 +21,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// The text with up to three small changes.
+    /// The text with one or two small changes.
     pub(super) fn mutate(&mut self, text: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
         let mut text = text.to_vec();
         for _ in 0..=self.below(2) {
@@ -52,7 +52,7 @@ impl Random {
         let (keys, values): (Vec<_>, Vec<_>) = (KEYS.split_whitespace().collect(), VALUES.lines().collect());
         let mut rearranged = String::new();
         for line in text.lines() {
-            let line = match (self.below(12), line.split_once(" = ")) {
+            let line = match (self.below(36), line.split_once(" = ")) {
                 (0, Some(_)) => continue,
                 (1, Some((key, _))) => format!("{key} = {}", self.one_of(&values)),
                 (2, Some((key, _))) => {

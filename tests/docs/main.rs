@@ -17,6 +17,9 @@ use sbx::profile::{
     TerminalMode, UidMap, X11Mode, load,
 };
 
+mod examples;
+mod keys;
+
 /// Values for every option that takes one.
 const OPTIONS: &[(&str, &[&str])] = &[
     ("profile", &["shell"]),
@@ -261,156 +264,6 @@ fn verbs() {
     assert_eq!(reserved, set(refused.into_iter().copied()), "reserved verbs");
 }
 
-/// Every key that the parser knows, as it says itself when asked for one that it doesn't.
-fn schema_keys(prefix: &str) -> BTreeSet<String> {
-    let known = |key: String| match load::load(&[], &[format!("{key}=1")], &search(), 0) {
-        Err(ProfileError::UnknownKey { known, .. }) => Some(known),
-        _ => None,
-    };
-    let mut keys = BTreeSet::new();
-    for name in known(format!("{prefix}no-such-key")).unwrap_or_default() {
-        let key = format!("{prefix}{name}");
-        if known(format!("{key}.no-such-key")).is_some() {
-            keys.extend(schema_keys(&format!("{key}.")));
-        } else {
-            keys.insert(key);
-        }
-    }
-    keys
-}
-
-fn key_items() -> Vec<(String, String)> {
-    let items = items(&section(&read("man/sbx-profile.5"), "KEYS"));
-    items.into_iter().filter_map(|(tag, body)| Some((tag.strip_prefix("Ic ")?.to_owned(), body))).collect()
-}
-
-#[test]
-fn keys() {
-    let items = key_items();
-    let documented = set(items.iter().map(|(key, _)| key.as_str()));
-    let schema = schema_keys("");
-    assert_eq!(documented, schema, "keys of the page (left) and of the parser (right)");
-    assert_eq!(documented.len(), items.len(), "a key is documented twice");
-    let tested = set(KEYS.iter().map(|(key, _)| *key).chain(FILE_KEYS.iter().copied()));
-    assert_eq!(tested, schema, "keys of this test (left) and of the parser (right)");
-    for (key, body) in &items {
-        assert!(body.starts_with("Type: ") && body.contains(" Default: "), "{key} has no type or default");
-        let Some((_, values)) = KEYS.iter().find(|(known, _)| known == key) else { continue };
-        let lines = values.iter().map(|value| {
-            let setting = format!("{key}={value}");
-            set_in_order([Some("--set"), Some(setting.as_str()), Some("true")])
-        });
-        check_marked(key, body, is_refused(lines));
-    }
-}
-
-#[test]
-fn keys_of_entries() {
-    let page = read("man/sbx-profile.5");
-    for key in ["read", "write", "tmpfs", "overlay"] {
-        let setting = format!("filesystem.{key}=[{{ path = '/a', no-such-key = 1 }}]");
-        let Err(ProfileError::UnknownKey { known, .. }) = load::load(&[], &[setting], &search(), 0) else {
-            panic!("filesystem.{key} takes any key");
-        };
-        let body = &items(&page)
-            .into_iter()
-            .find(|(tag, _)| *tag == format!("Ic filesystem.{key}"))
-            .expect("there is an entry")
-            .1;
-        for name in known {
-            assert!(body.split_whitespace().any(|word| word == name), "filesystem.{key}: {name}");
-        }
-    }
-}
-
-#[test]
-fn words() {
-    let items = key_items();
-    let keys: &[(&str, &[&str])] = &[
-        ("filesystem.cwd", CwdMode::WORDS),
-        ("filesystem.arguments", ArgumentsMode::WORDS),
-        ("home.mode", HomeMode::WORDS),
-        ("namespaces.nested", Nested::WORDS),
-        ("privileges.uid", UidMap::WORDS),
-        ("network.mode", NetworkMode::WORDS),
-        ("limits.level", Level::WORDS),
-        ("landlock.level", Level::WORDS),
-        ("landlock.scope", LandlockScope::WORDS),
-        ("display.x11", X11Mode::WORDS),
-        ("terminal.mode", TerminalMode::WORDS),
-    ];
-    for (key, words) in keys {
-        let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
-        for word in *words {
-            assert!(body.split_whitespace().any(|part| part == *word), "{key}: {word} is not documented");
-        }
-    }
-}
-
-#[test]
-fn defaults() {
-    let Profile { filesystem, namespaces, network, limits, seccomp, landlock, display, .. } =
-        Profile::default();
-    let profile = Profile::default();
-    let scope: Vec<&str> = landlock.scope.iter().map(|scope| scope.value.word()).collect();
-    let expected = [
-        ("filesystem.root", "host".to_owned()),
-        ("filesystem.writable", "tmpfs".to_owned()),
-        ("filesystem.cwd", filesystem.cwd.value.word().to_owned()),
-        ("filesystem.arguments", filesystem.arguments.value.word().to_owned()),
-        ("home.mode", profile.home.value.word().to_owned()),
-        ("namespaces.nested", namespaces.nested.value.word().to_owned()),
-        ("namespaces.hostname", namespaces.hostname.value),
-        ("privileges.uid", profile.privileges.uid.value.word().to_owned()),
-        ("network.mode", network.mode.value.word().to_owned()),
-        ("network.block-lan", network.block_lan.value.to_string()),
-        ("limits.pids", limits.pids.value.to_string()),
-        ("limits.level", limits.level.value.word().to_owned()),
-        ("seccomp.multiarch", seccomp.multiarch.value.to_string()),
-        ("landlock.level", landlock.level.value.word().to_owned()),
-        ("landlock.scope", scope.join(", ")),
-        ("landlock.files", landlock.files.value.to_string()),
-        ("display.wayland", display.wayland.value.word().to_owned()),
-        ("display.x11", display.x11.value.word().to_owned()),
-        ("audio.playback", profile.audio_playback.value.to_string()),
-        ("devices.gpu", profile.devices_gpu.value.to_string()),
-        ("terminal.mode", profile.terminal.value.word().to_owned()),
-    ];
-    let items = key_items();
-    for (key, default) in expected {
-        let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
-        assert!(body.contains(&format!(" Default: {default}. ")), "{key}: the default is {default}");
-    }
-    assert!(limits.memory.is_none() && limits.swap.is_none() && limits.cpus.is_none());
-    assert!(limits.open_files.is_none() && limits.timeout.is_none() && network.bandwidth.is_none());
-    assert!(namespaces.time.is_none());
-}
-
-#[test]
-fn kept_variables() {
-    let environment = section(&read("man/sbx.1"), "ENVIRONMENT");
-    let words: BTreeSet<&str> = environment.split_whitespace().collect();
-    let names: [&[OsString]; 4] =
-        [&[], &["build".into()], &["shell".into()], &["default".into(), "offline".into()]];
-    for profiles in names {
-        let profile = load::load(profiles, &[], &search(), 0).expect("a built-in profile");
-        for pattern in &profile.environment.keep {
-            let name = pattern.value.as_str();
-            assert!(words.contains(name), "{name} of {} is not documented", profile.name);
-        }
-    }
-}
-
-#[test]
-fn built_in_profiles() {
-    let uid = nix::unistd::getuid().as_raw();
-    let names = set(load::list(&search(), uid).into_iter().map(|listing| listing.name));
-    let page = read("man/sbx-profile.5");
-    let line = page.split_once("the profiles compiled in:\n.Li ").expect("they are listed").1;
-    let documented = set(line.lines().next().unwrap_or_default().split(" , "));
-    assert_eq!(documented, names, "profiles of the page (left) and of the program (right)");
-}
-
 #[test]
 fn order_of_confinement() {
     let page = section(&read("man/sbx.1"), "ORDER OF CONFINEMENT");
@@ -436,7 +289,7 @@ fn exit_status() {
         ExecError::Threads.exit_code(),
         not_executable.exit_code(),
         not_found.exit_code(),
-        ExecError::InitKilled(None).exit_code(),
+        ExecError::InitKilled.exit_code(),
     ];
     assert_eq!(Outcome::Exited(7).exit_code(), 7);
     assert_eq!(Outcome::Signaled(15).exit_code(), 128 + 15);
@@ -449,99 +302,4 @@ fn exit_status() {
     let rows = table.lines().skip(1).map_while(|line| line.strip_prefix("| "));
     let rows = rows.map(|row| row.split(" |").next().unwrap_or_default().to_owned());
     assert_eq!(rows.collect::<Vec<_>>(), expected, "README.md");
-}
-
-/// The words of a line of shell, as far as the documentation needs it: single quotes and a comment.
-fn shell_words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = None::<String>;
-    let mut quoted = false;
-    for character in line.chars() {
-        match character {
-            '\'' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            '#' if !quoted && word.is_none() => break,
-            ' ' if !quoted => words.extend(word.take()),
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    assert!(!quoted, "{line}: a quote is not closed");
-    words.extend(word);
-    words
-}
-
-/// The lines of shell in a document.
-fn shell_lines(name: &str) -> Vec<String> {
-    let text = read(name);
-    let lines: Vec<String> = if name.ends_with(".md") {
-        let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
-        blocks.flat_map(str::lines).map(str::to_owned).collect()
-    } else {
-        let text = text.replace("\\-", "-").replace("\\e\n", "");
-        text.lines().map(|line| line.strip_prefix(".Dl ").unwrap_or(line).to_owned()).collect()
-    };
-    lines
-}
-
-#[test]
-fn commands() {
-    let mut shown = 0;
-    for name in ["README.md", "man/sbx.1", "man/sbx-profile.5"] {
-        for line in shell_lines(name) {
-            let Some(line) =
-                ["sbx ", "cargo run --quiet -- "].iter().find_map(|start| line.strip_prefix(start))
-            else {
-                continue;
-            };
-            shown += 1;
-            // The page's own example of a profile stands for one that is there.
-            let words = shell_words(&line.replace("--profile shop", "--profile build"));
-            if let Some(Err(error)) = plan_of(&words) {
-                panic!("{name}: sbx {line}: {error}");
-            }
-        }
-    }
-    assert!(shown >= 15, "only {shown} commands were found");
-}
-
-#[test]
-fn profiles() {
-    let uid = nix::unistd::getuid().as_raw();
-    let readme = read("README.md");
-    let page = read("man/sbx-profile.5").replace("\\-", "-");
-    let in_readme =
-        readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
-    let in_page = page
-        .split(".Bd -literal -offset indent\n")
-        .skip(1)
-        .map(|block| block.split(".Ed\n").next().unwrap_or_default());
-    let examples: Vec<&str> = in_readme.chain(in_page).collect();
-    assert!(examples.len() >= 3, "only {} profiles were found", examples.len());
-    for (number, text) in examples.into_iter().enumerate() {
-        let file = std::env::temp_dir().join(format!("sbx-docs-{}-{number}.toml", std::process::id()));
-        std::fs::write(&file, text).expect("a file can be written");
-        let checked = load::check(&file, &search(), uid);
-        std::fs::remove_file(&file).expect("the file is there");
-        let (profile, warnings) = checked.unwrap_or_else(|error| panic!("{error}\n{text}"));
-        assert_eq!(warnings, [], "{text}");
-        plan::resolve(&profile, &Invocation::default(), &ordinary_host())
-            .unwrap_or_else(|error| panic!("{error}\n{text}"));
-    }
-}
-
-#[test]
-fn files() {
-    let readme = read("README.md");
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let named = readme
-        .split(|c: char| c.is_whitespace() || c == '`')
-        .filter(|word| [".ci/", "tests/", "man/"].iter().any(|start| word.starts_with(start)));
-    let mut found = 0;
-    for path in links.chain(named).filter(|path| !path.contains("://")) {
-        assert!(source_dir().join(Path::new(path)).exists(), "README.md names {path}");
-        found += 1;
-    }
-    assert!(found >= 5, "only {found} files were found");
 }

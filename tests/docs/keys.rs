@@ -1,0 +1,153 @@
+//! The keys of profiles.
+
+use super::*;
+
+/// Every key that the parser knows, as it says itself when asked for one that it doesn't.
+fn schema_keys(prefix: &str) -> BTreeSet<String> {
+    let known = |key: String| match load::load(&[], &[format!("{key}=1")], &search(), 0) {
+        Err(ProfileError::UnknownKey { known, .. }) => Some(known),
+        _ => None,
+    };
+    let mut keys = BTreeSet::new();
+    for name in known(format!("{prefix}no-such-key")).unwrap_or_default() {
+        let key = format!("{prefix}{name}");
+        if known(format!("{key}.no-such-key")).is_some() {
+            keys.extend(schema_keys(&format!("{key}.")));
+        } else {
+            keys.insert(key);
+        }
+    }
+    keys
+}
+
+fn key_items() -> Vec<(String, String)> {
+    let items = items(&section(&read("man/sbx-profile.5"), "KEYS"));
+    items.into_iter().filter_map(|(tag, body)| Some((tag.strip_prefix("Ic ")?.to_owned(), body))).collect()
+}
+
+#[test]
+fn keys() {
+    let items = key_items();
+    let documented = set(items.iter().map(|(key, _)| key.as_str()));
+    let schema = schema_keys("");
+    assert_eq!(documented, schema, "keys of the page (left) and of the parser (right)");
+    assert_eq!(documented.len(), items.len(), "a key is documented twice");
+    let tested = set(KEYS.iter().map(|(key, _)| *key).chain(FILE_KEYS.iter().copied()));
+    assert_eq!(tested, schema, "keys of this test (left) and of the parser (right)");
+    for (key, body) in &items {
+        assert!(body.starts_with("Type: ") && body.contains(" Default: "), "{key} has no type or default");
+        let Some((_, values)) = KEYS.iter().find(|(known, _)| known == key) else { continue };
+        let lines = values.iter().map(|value| {
+            let setting = format!("{key}={value}");
+            set_in_order([Some("--set"), Some(setting.as_str()), Some("true")])
+        });
+        check_marked(key, body, is_refused(lines));
+    }
+}
+
+#[test]
+fn keys_of_entries() {
+    let page = read("man/sbx-profile.5");
+    for key in ["read", "write", "tmpfs", "overlay"] {
+        let setting = format!("filesystem.{key}=[{{ path = '/a', no-such-key = 1 }}]");
+        let Err(ProfileError::UnknownKey { known, .. }) = load::load(&[], &[setting], &search(), 0) else {
+            panic!("filesystem.{key} takes any key");
+        };
+        let body = &items(&page)
+            .into_iter()
+            .find(|(tag, _)| *tag == format!("Ic filesystem.{key}"))
+            .expect("there is an entry")
+            .1;
+        for name in known {
+            assert!(body.split_whitespace().any(|word| word == name), "filesystem.{key}: {name}");
+        }
+    }
+}
+
+#[test]
+fn words() {
+    let items = key_items();
+    let keys: &[(&str, &[&str])] = &[
+        ("filesystem.cwd", CwdMode::WORDS),
+        ("filesystem.arguments", ArgumentsMode::WORDS),
+        ("home.mode", HomeMode::WORDS),
+        ("namespaces.nested", Nested::WORDS),
+        ("privileges.uid", UidMap::WORDS),
+        ("network.mode", NetworkMode::WORDS),
+        ("limits.level", Level::WORDS),
+        ("landlock.level", Level::WORDS),
+        ("landlock.scope", LandlockScope::WORDS),
+        ("display.x11", X11Mode::WORDS),
+        ("terminal.mode", TerminalMode::WORDS),
+    ];
+    for (key, words) in keys {
+        let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
+        for word in *words {
+            assert!(body.split_whitespace().any(|part| part == *word), "{key}: {word} is not documented");
+        }
+    }
+}
+
+#[test]
+fn defaults() {
+    let Profile { filesystem, namespaces, network, limits, seccomp, landlock, display, .. } =
+        Profile::default();
+    let profile = Profile::default();
+    let scope: Vec<&str> = landlock.scope.iter().map(|scope| scope.value.word()).collect();
+    let expected = [
+        ("filesystem.root", "host".to_owned()),
+        ("filesystem.writable", "tmpfs".to_owned()),
+        ("filesystem.cwd", filesystem.cwd.value.word().to_owned()),
+        ("filesystem.arguments", filesystem.arguments.value.word().to_owned()),
+        ("home.mode", profile.home.value.word().to_owned()),
+        ("namespaces.nested", namespaces.nested.value.word().to_owned()),
+        ("namespaces.hostname", namespaces.hostname.value),
+        ("privileges.uid", profile.privileges.uid.value.word().to_owned()),
+        ("network.mode", network.mode.value.word().to_owned()),
+        ("network.block-lan", network.block_lan.value.to_string()),
+        ("limits.pids", limits.pids.value.to_string()),
+        ("limits.level", limits.level.value.word().to_owned()),
+        ("seccomp.multiarch", seccomp.multiarch.value.to_string()),
+        ("landlock.level", landlock.level.value.word().to_owned()),
+        ("landlock.scope", scope.join(", ")),
+        ("landlock.files", landlock.files.value.to_string()),
+        ("display.wayland", display.wayland.value.word().to_owned()),
+        ("display.x11", display.x11.value.word().to_owned()),
+        ("audio.playback", profile.audio_playback.value.to_string()),
+        ("devices.gpu", profile.devices_gpu.value.to_string()),
+        ("terminal.mode", profile.terminal.value.word().to_owned()),
+    ];
+    let items = key_items();
+    for (key, default) in expected {
+        let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
+        assert!(body.contains(&format!(" Default: {default}. ")), "{key}: the default is {default}");
+    }
+    assert!(limits.memory.is_none() && limits.swap.is_none() && limits.cpus.is_none());
+    assert!(limits.open_files.is_none() && limits.timeout.is_none() && network.bandwidth.is_none());
+    assert!(namespaces.time.is_none());
+}
+
+#[test]
+fn kept_variables() {
+    let environment = section(&read("man/sbx.1"), "ENVIRONMENT");
+    let words: BTreeSet<&str> = environment.split_whitespace().collect();
+    let names: [&[OsString]; 4] =
+        [&[], &["build".into()], &["shell".into()], &["default".into(), "offline".into()]];
+    for profiles in names {
+        let profile = load::load(profiles, &[], &search(), 0).expect("a built-in profile");
+        for pattern in &profile.environment.keep {
+            let name = pattern.value.as_str();
+            assert!(words.contains(name), "{name} of {} is not documented", profile.name);
+        }
+    }
+}
+
+#[test]
+fn built_in_profiles() {
+    let uid = nix::unistd::getuid().as_raw();
+    let names = set(load::list(&search(), uid).into_iter().map(|listing| listing.name));
+    let page = read("man/sbx-profile.5");
+    let line = page.split_once("the profiles compiled in:\n.Li ").expect("they are listed").1;
+    let documented = set(line.lines().next().unwrap_or_default().split(" , "));
+    assert_eq!(documented, names, "profiles of the page (left) and of the program (right)");
+}
