@@ -173,20 +173,18 @@ pub fn inherited(fd: RawFd) -> Result<BorrowedFd<'static>, Errno> {
 }
 
 /// Default disposition for every signal that can have one, and an empty mask: an inherited ignored SIGCHLD breaks
-/// programs (bubblewrap#705).
+/// programs (bubblewrap#705). By the system call itself, because the C library keeps its hands on two signals of its own.
 ///
 /// # Errors
 /// None that a kernel is known to give.
 pub fn reset_signals() -> Result<(), Errno> {
-    // SAFETY: all zeroes is a valid sigaction: SIG_DFL, no flags, an empty mask.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
-    for signal in 1..=libc::SIGRTMAX() {
-        // 32 and 33 belong to the C library, which refuses them; neither is ever ignored by it.
-        if matches!(signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33) {
-            continue;
-        }
-        // SAFETY: default lives through the call; the old action is not asked for.
-        check(unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) })?;
+    /// The kernel's `struct sigaction`: handler, flags, restorer, mask. All zeroes is `SIG_DFL`.
+    static DEFAULT: [u64; 4] = [0; 4];
+    const MASK_SIZE: usize = size_of::<u64>();
+    let old: *mut [u64; 4] = std::ptr::null_mut();
+    for signal in (1..=64).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
+        // SAFETY: the new action is a whole kernel sigaction that lives through the call; the old one is not asked for.
+        check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const DEFAULT, old, MASK_SIZE) })?;
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }

@@ -46,13 +46,10 @@ fn masked_proc(user: &User) -> Verdict {
     let error = "cannot mount a new procfs: parts of this system's `/proc` are masked";
     for mask in [
         "mount -t tmpfs none /proc/sys",
-        "mount -t tmpfs none /proc/acpi",
-        "mount --bind /dev/null /proc/keys",
+        "mount -t tmpfs none /proc/irq",
+        "mount --bind /dev/null /proc/version",
     ] {
         let script = format!("exec unshare -Urm sh -c '{mask} && exec $SBX touch it-ran'");
-        if let Some(path) = mask.split(' ').next_back().filter(|path| !std::path::Path::new(path).exists()) {
-            return Err(format!("there is no {path}").into());
-        }
         refused(user, &mut shell(user, &script, NOTHING), 125, error, Some("systempaths=unconfined"))?;
     }
     Ok(())

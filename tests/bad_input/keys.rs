@@ -271,6 +271,6 @@ fn check_finds_the_same(user: &User) -> Verdict {
         "cannot read profile `gone.toml`: no such file",
         None,
     )?;
-    refused(user, user.sbx().arg("check"), 125, "", Some("sbx --help"))?;
+    refused(user, user.sbx().arg("check"), 125, "FILE", Some("sbx --help"))?;
     Ok(())
 }
