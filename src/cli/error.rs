@@ -71,6 +71,10 @@ impl UsageError {
                 };
                 UsageError::BadValue { option, value: value.into(), why }
             }
+            (ErrorKind::MissingRequiredArgument, Some(missing)) => {
+                let missing = missing.trim_matches(|sign: char| !sign.is_alphanumeric() && sign != '-');
+                UsageError::Other(format!("no {missing} is given"))
+            }
             (ErrorKind::InvalidUtf8, _) => {
                 let word =
                     arguments.iter().find(|word| word.to_str().is_none()).map(quote).unwrap_or_default();

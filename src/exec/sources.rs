@@ -51,6 +51,11 @@ fn id(status: &FileStat) -> FileId {
     (status.st_dev, status.st_ino)
 }
 
+/// The directory itself and all above it, as files, as far as they exist.
+fn ids_above(path: &Path) -> impl Iterator<Item = FileId> + '_ {
+    path.ancestors().filter_map(|above| nix::sys::stat::stat(above).ok()).map(|status| id(&status))
+}
+
 fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
@@ -100,7 +105,7 @@ impl<'a> Resolver<'a> {
         };
         if access == Access::Writable {
             if create.is_none() {
-                self.check_guarded(mount, &canonical)?;
+                self.check_guarded(mount, &canonical, &status)?;
             }
             self.writable.push((mount, id(&status)));
         }
@@ -129,9 +134,7 @@ impl<'a> Resolver<'a> {
             Err(Stop::Untrusted) => return Err(Errno::ELOOP),
         }
         for directory in met {
-            let above =
-                directory.ancestors().map(|above| nix::sys::stat::stat(above).map(|status| id(&status)));
-            self.links.push(Link { mount, above: above.collect::<nix::Result<_>>()?, path: directory });
+            self.links.push(Link { mount, above: ids_above(&directory).collect(), path: directory });
         }
         let canonical = PathBuf::from("/").join(OsStr::from_bytes(canonical.as_bytes()));
         let text = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
@@ -139,11 +142,14 @@ impl<'a> Resolver<'a> {
         Ok((canonical, status))
     }
 
-    /// A writable source must not hold what decides about the next sandbox, nor lie in it.
-    fn check_guarded(&self, mount: usize, source: &Path) -> Result<(), ExecError> {
+    /// A writable source must not hold what decides about the next sandbox, nor lie in it. Files are compared rather than
+    /// paths, so that neither a link nor a bind mount of the host's is a way around; what does not exist yet counts by what it
+    /// would lie in.
+    fn check_guarded(&self, mount: usize, source: &Path, status: &FileStat) -> Result<(), ExecError> {
+        let above: Vec<FileId> = ids_above(source).collect();
         let conflict = self.plan.guarded.iter().find(|guarded| {
-            let real = std::fs::canonicalize(guarded).unwrap_or_else(|_| guarded.to_path_buf());
-            real.starts_with(source) || source.starts_with(&real)
+            ids_above(guarded).any(|holder| holder == id(status))
+                || nix::sys::stat::stat(guarded.as_path()).is_ok_and(|guarded| above.contains(&id(&guarded)))
         });
         match conflict {
             Some(guarded) => {

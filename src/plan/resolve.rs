@@ -9,6 +9,7 @@ use super::entries::{self, Layout, Tokens};
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root};
 use super::{command, environment, unbuilt};
+use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
 use crate::profile::{CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap};
@@ -151,9 +152,7 @@ fn layout(
     base: &Base<'_>,
     tokens: &Tokens<'_>,
 ) -> Result<Layout, PlanError> {
-    if profile.home.value == HomeMode::Private && host.data_home.is_none() {
-        return Err(PlanError::NoHome);
-    }
+    check_private_home(profile, host)?;
     let mut layout = Layout::new(base.mounts());
     let cwd = override_with(&profile.filesystem.cwd, &invocation.cwd, "--cwd");
     let numbers = entries::layer_numbers(&profile.filesystem.entries);
@@ -169,6 +168,27 @@ fn layout(
         layout.add(flags_start + 1 + index, mount);
     }
     Ok(layout)
+}
+
+/// A private home is kept in a directory of the profile's name: the name must be one, and nothing like `..`.
+fn check_private_home(profile: &Profile, host: &Host) -> Result<(), PlanError> {
+    if profile.home.value != HomeMode::Private {
+        return Ok(());
+    }
+    if host.data_home.is_none() {
+        return Err(PlanError::NoHome);
+    }
+    if Path::new(&profile.name).file_name() == Some(OsStr::new(&profile.name)) {
+        return Ok(());
+    }
+    Err(PlanError::Conflict {
+        why: format!(
+            "cannot keep a private home for the profile {}: no directory can have that name",
+            quote(&profile.name)
+        ),
+        origin: profile.home.origin.clone(),
+        hint: "give the profile's file another name".to_owned(),
+    })
 }
 
 fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount>, PlanError> {
@@ -293,7 +313,7 @@ fn guarded(host: &Host) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .map(|directory| directory.join("sbx"));
-    own.chain([PathBuf::from("/etc/sbx")]).collect()
+    own.chain(["/etc/sbx", "/usr/share/sbx"].map(PathBuf::from)).collect()
 }
 
 fn keep_fds(invocation: &Invocation) -> Result<Vec<i32>, PlanError> {

@@ -200,5 +200,5 @@ fn a_broken_profile_that_nobody_named(user: &User) -> Verdict {
     profile(user, "broken", "schema = \n")?;
     output(user.sbx().arg("true"))?.exits(0)?.stderr_is("")?;
     output(user.sbx().arg("profiles"))?.exits(0)?.stdout_has("cannot read this as TOML")?;
-    refuses(user, &[(&["-p", "broken"], "broken.toml:1:9: cannot read this as TOML", None)])
+    refuses(user, &[(&["-p", "broken"], "broken.toml:1:10: cannot read this as TOML", None)])
 }
