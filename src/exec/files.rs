@@ -10,7 +10,6 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, SFlag, fchmodat, fstat, mkdirat};
 use nix::unistd::symlinkat;
 
-use super::step::{At, Failure, Result, Step};
 use super::walk;
 use crate::plan::Content;
 use crate::sys::process;
@@ -89,16 +88,6 @@ pub(super) fn write_file(file: &OwnedFd, content: &Content) -> nix::Result<()> {
                 }
             }
         }
-    }
-}
-
-/// A regular file of the host's, opened for reading without following links, and its size in bytes.
-pub(super) fn regular_file(path: &CStr, n: u32) -> Result<(OwnedFd, usize)> {
-    let file = walk::open_readable(path).at_item(Step::Source, n)?;
-    let status = fstat(&file).at_item(Step::Source, n)?;
-    match (SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT, usize::try_from(status.st_size)) {
-        (SFlag::S_IFREG, Ok(size)) => Ok((file, size)),
-        _ => Err(Failure { step: Step::Source, item: n, errno: Errno::EINVAL }),
     }
 }
 

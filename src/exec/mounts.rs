@@ -28,6 +28,8 @@ pub(super) struct Builder<'a> {
     pub(super) own: &'a mut Vec<u64>,
     /// The directory of the last destination.
     last: Option<(&'a CStr, OwnedFd, bool)>,
+    /// The directory of the last source.
+    pub(super) last_source: Option<(&'a CStr, OwnedFd)>,
     pub(super) masks: bool,
     /// Mounts below the root that go when the old root goes: the host's, and this root's own that others were bound over.
     stacked: usize,
@@ -52,7 +54,17 @@ impl<'a> Builder<'a> {
                 .at(Step::Root)?;
         mount::attach(&root, &old, c"").at(Step::Root)?;
         let scratch = walk::open_without_links(&root, c".", OFlag::O_DIRECTORY).at(Step::Root)?;
-        Ok(Self { root, scratch, proc: Some(proc), own, last: None, masks: false, stacked: 1, on_host })
+        Ok(Self {
+            root,
+            scratch,
+            proc: Some(proc),
+            own,
+            last: None,
+            last_source: None,
+            masks: false,
+            stacked: 1,
+            on_host,
+        })
     }
 
     /// Takes away what was only needed meanwhile; the root's descriptor is what is left, and the number of mounts stacked below it.

@@ -9,9 +9,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::files::{
-    Place, change_mode, copy, make_directory, new_file, not_a_link, regular_file, symlink, write_file,
-};
+use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_link, symlink, write_file};
 use super::mounts::Builder;
 use super::overlay;
 use super::prepare::{Fresh, Item, Op, Prepared};
@@ -32,7 +30,10 @@ impl<'a> Builder<'a> {
         let n = item.index;
         match &item.op {
             Op::Bind { source, attr } => self.bind(item, source, *attr, whole),
-            Op::Device { path, number } => self.attach(item, &device(path, *number, n)?, false),
+            Op::Device { source, number } => {
+                let node = self.device(source, *number, n)?;
+                self.attach(item, &node, false)
+            }
             Op::Tmpfs { fresh, attr } => {
                 let tmpfs = self.new_tmpfs(fresh, *attr).at_item(Step::Filesystem, n)?;
                 self.attach(item, &tmpfs, true)
@@ -58,7 +59,7 @@ impl<'a> Builder<'a> {
                 write_file(&new_file(place, name, *mode)?, content)
             }),
             Op::Copy { source, mode } => {
-                let (source, size) = regular_file(source, n)?;
+                let (source, size) = self.regular_file(source, n)?;
                 self.at_place(item, Step::Create, |place, name| {
                     copy(&source, size, &new_file(place, name, *mode)?)
                 })
@@ -78,7 +79,7 @@ impl<'a> Builder<'a> {
     fn bind(
         &mut self,
         item: &'a Item,
-        source: &Source,
+        source: &'a Source,
         attr: MountAttr,
         whole: Option<&OwnedFd>,
     ) -> Result<()> {
@@ -86,12 +87,59 @@ impl<'a> Builder<'a> {
         let tree = match whole {
             Some(tree) => tree,
             None => {
-                opened = clone_source(source, item.index)?;
+                opened = self.clone_source(source, item.index)?;
                 &opened
             }
         };
         mount::restrict(tree, attr, true).at_item(Step::Restrict, item.index)?;
         self.attach(item, tree, source.is_dir)
+    }
+
+    /// Calls `act` with the directory of a source and the source's name in it.
+    fn at_source<T>(
+        &mut self,
+        source: &'a Source,
+        n: u32,
+        act: impl FnOnce(&OwnedFd, &CStr) -> nix::Result<T>,
+    ) -> Result<T> {
+        if self.last_source.as_ref().is_none_or(|(parent, _)| *parent != source.parent.as_c_str()) {
+            self.last_source =
+                Some((&source.parent, walk::open_directory(&source.parent).at_item(Step::Source, n)?));
+        }
+        match &self.last_source {
+            Some((_, parent)) => act(parent, &source.name).at_item(Step::Source, n),
+            None => Err(Failure { step: Step::Source, item: n, errno: Errno::ENOENT }),
+        }
+    }
+
+    /// A detached copy of a source with every mount below it.
+    fn clone_source(&mut self, source: &'a Source, n: u32) -> Result<OwnedFd> {
+        let tree = self.at_source(source, n, |parent, name| mount::clone_tree(parent, name, true))?;
+        check_source(&tree, source).at_item(Step::Source, n)?;
+        Ok(tree)
+    }
+
+    /// A device node of the host's, if it is the device that it should be (CVE-2025-31133).
+    fn device(&mut self, source: &'a Source, number: u64, n: u32) -> Result<OwnedFd> {
+        let tree = self.at_source(source, n, |parent, name| mount::clone_tree(parent, name, false))?;
+        let status = fstat(&tree).at_item(Step::Source, n)?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFCHR
+            || status.st_rdev != number
+        {
+            return Err(Failure { step: Step::Source, item: n, errno: Errno::ENODEV });
+        }
+        mount::restrict(&tree, MountAttr::NOSUID.and(MountAttr::NOEXEC), false).at_item(Step::Restrict, n)?;
+        Ok(tree)
+    }
+
+    /// A regular file of the host's, opened for reading, and its size in bytes.
+    fn regular_file(&mut self, source: &'a Source, n: u32) -> Result<(OwnedFd, usize)> {
+        let file = self.at_source(source, n, |parent, name| walk::open_readable(parent, name))?;
+        let status = fstat(&file).at_item(Step::Source, n)?;
+        match (SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT, usize::try_from(status.st_size)) {
+            (SFlag::S_IFREG, Ok(size)) => Ok((file, size)),
+            _ => Err(Failure { step: Step::Source, item: n, errno: Errno::EINVAL }),
+        }
     }
 
     /// A file without a name, mounted at the destination.
@@ -236,37 +284,27 @@ fn new_mqueue() -> nix::Result<OwnedFd> {
     mount::new_filesystem(c"mqueue", &[], MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC))
 }
 
-/// A detached copy of a source with every mount below it.
-pub(super) fn clone_source(source: &Source, n: u32) -> Result<OwnedFd> {
-    let opened = walk::open_source(&source.path).at_item(Step::Source, n)?;
-    if let Some(expected) = source.expect {
-        let status = fstat(&opened).at_item(Step::Source, n)?;
-        if (status.st_dev, status.st_ino) != expected {
-            return Err(Failure { step: Step::Source, item: n, errno: Errno::ESTALE });
-        }
+/// Whether a clone is what was seen outside: no link took its place, and it is the file that a descriptor referred to.
+fn check_source(tree: &OwnedFd, source: &Source) -> nix::Result<()> {
+    let status = fstat(tree)?;
+    let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFLNK {
+        return Err(Errno::ELOOP);
     }
-    mount::clone_tree(&opened, c"", true).at_item(Step::Source, n)
-}
-
-/// A device node of the host's, if it is the device that it should be (CVE-2025-31133).
-fn device(path: &CStr, number: u64, n: u32) -> Result<OwnedFd> {
-    let opened = walk::open_source(path).at_item(Step::Source, n)?;
-    let status = fstat(&opened).at_item(Step::Source, n)?;
-    let is_character = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
-    if !is_character || status.st_rdev != number {
-        return Err(Failure { step: Step::Source, item: n, errno: Errno::ENODEV });
+    if source.is_dir != (kind == SFlag::S_IFDIR) {
+        return Err(if source.is_dir { Errno::ENOTDIR } else { Errno::EISDIR });
     }
-    let tree = mount::clone_tree(&opened, c"", false).at_item(Step::Source, n)?;
-    mount::restrict(&tree, MountAttr::NOSUID.and(MountAttr::NOEXEC), false).at_item(Step::Restrict, n)?;
-    Ok(tree)
+    match source.expect {
+        Some(expected) if expected != (status.st_dev, status.st_ino) => Err(Errno::ESTALE),
+        _ => Ok(()),
+    }
 }
 
 /// Clones of the host's root for the items that bind it: they must be made before the new root is attached over it.
 pub(super) fn clone_root(prepared: &Prepared, into: &mut Vec<(u32, OwnedFd)>) -> Result<()> {
     for item in prepared.items.iter().filter(|item| item.binds_root()) {
-        if let Op::Bind { source, .. } = &item.op {
-            into.push((item.index, clone_source(source, item.index)?));
-        }
+        let root = walk::open_directory(c"/").at_item(Step::Source, item.index)?;
+        into.push((item.index, mount::clone_tree(&root, c"", true).at_item(Step::Source, item.index)?));
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Item {
 #[derive(Debug)]
 pub(super) enum Op {
     Bind { source: Source, attr: MountAttr },
-    Device { path: CString, number: u64 },
+    Device { source: Source, number: u64 },
     Tmpfs { fresh: Fresh, attr: MountAttr },
     Proc,
     Devpts,
@@ -47,7 +47,7 @@ pub(super) enum Op {
     Overlay { lower: Vec<Source>, upper: Upper },
     Dir { mode: u32 },
     Private { mode: u32, fresh: Fresh },
-    Copy { source: CString, mode: u32 },
+    Copy { source: Source, mode: u32 },
     File { content: Content, mode: u32 },
     Data { content: Content, mode: u32, attr: MountAttr },
     Symlink { target: CString },
@@ -200,7 +200,7 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
             Op::Bind { source, attr: read_only(*access).and(MountAttr::NOSUID).and(nodev) }
         }
         MountOp::Device { source, major, minor } => {
-            Op::Device { path: c_string(source.as_os_str())?, number: libc::makedev(*major, *minor) }
+            Op::Device { source: unseen(source)?, number: libc::makedev(*major, *minor) }
         }
         MountOp::Tmpfs { size, inodes, mode, access } => Op::Tmpfs {
             fresh: Fresh::new(*size, *inodes, *mode),
@@ -233,7 +233,7 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
             let root = resolver.root();
             Op::Private { mode: *mode, fresh: Fresh::new(root.size, root.inodes, *mode) }
         }
-        MountOp::Copy { source, mode } => Op::Copy { source: c_string(source.as_os_str())?, mode: *mode },
+        MountOp::Copy { source, mode } => Op::Copy { source: unseen(source)?, mode: *mode },
         MountOp::File { content, mode } => Op::File { content: content.clone(), mode: *mode },
         MountOp::Data { content, mode, access } => Op::Data {
             content: content.clone(),
@@ -253,6 +253,10 @@ fn read_only(access: Access) -> MountAttr {
         Access::ReadOnly => MountAttr::RDONLY,
         Access::Writable => MountAttr::default(),
     }
+}
+
+fn unseen(path: &Path) -> Result<Source, ExecError> {
+    Source::unseen(path).map_err(|_| ExecError::Nul(path.into()))
 }
 
 fn c_string(text: &OsStr) -> Result<CString, ExecError> {

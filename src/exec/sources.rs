@@ -24,10 +24,32 @@ pub(super) type FileId = (u64, u64);
 pub(super) struct Source {
     /// Its path, without links.
     pub(super) path: CString,
+    /// The same path in two: sources often share a directory, which then is opened once.
+    pub(super) parent: CString,
+    /// See above; empty for the root.
+    pub(super) name: CString,
     /// Whether it is a directory.
     pub(super) is_dir: bool,
     /// What the inside must find there, when the plan named a descriptor.
     pub(super) expect: Option<FileId>,
+}
+
+impl Source {
+    fn new(path: &Path, is_dir: bool, expect: Option<FileId>) -> Result<Self, std::ffi::NulError> {
+        let text = |part: &OsStr| CString::new(part.as_bytes());
+        Ok(Self {
+            path: text(path.as_os_str())?,
+            parent: text(path.parent().unwrap_or(path).as_os_str())?,
+            name: text(path.file_name().unwrap_or_default())?,
+            is_dir,
+            expect,
+        })
+    }
+
+    /// A file of the system's that is opened inside only, where it must be what the plan says.
+    pub(super) fn unseen(path: &Path) -> Result<Self, std::ffi::NulError> {
+        Self::new(path, false, None)
+    }
 }
 
 /// A link that was followed on the way to a source.
@@ -45,6 +67,8 @@ pub(super) struct Resolver<'a> {
     links: Vec<Link>,
     /// Directories that this plan lets the sandbox write.
     writable: Vec<(usize, FileId)>,
+    /// The directory of the last source, which no link leads to.
+    last: Option<(PathBuf, OwnedFd)>,
 }
 
 fn id(status: &FileStat) -> FileId {
@@ -64,7 +88,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn new(plan: &'a Plan) -> Result<Self, ExecError> {
         let root = walk::open_source(c"/")
             .map_err(|errno| ExecError::Outside { what: "open the root directory", errno })?;
-        Ok(Self { plan, host_root: root, links: Vec::new(), writable: Vec::new() })
+        Ok(Self { plan, host_root: root, links: Vec::new(), writable: Vec::new(), last: None })
     }
 
     fn missing(&self, mount: usize, path: &Path, errno: Errno) -> ExecError {
@@ -109,19 +133,19 @@ impl<'a> Resolver<'a> {
             }
             self.writable.push((mount, id(&status)));
         }
-        let path = CString::new(canonical.into_os_string().as_bytes())
-            .map_err(|_| self.missing(mount, &path, Errno::EINVAL))?;
-        Ok(Some(Source { path, is_dir: kind(&status) == SFlag::S_IFDIR, expect }))
+        Source::new(&canonical, kind(&status) == SFlag::S_IFDIR, expect)
+            .map_err(|_| self.missing(mount, &path, Errno::EINVAL))
+            .map(Some)
     }
 
     /// Opens `path` and says what it is called without links, and what it is; remembers each link on the way.
     fn open(&mut self, mount: usize, path: &Path) -> Result<(PathBuf, FileStat), Errno> {
-        let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-        match walk::open_source(&text).and_then(fstat) {
+        match self.look(path) {
             Ok(status) if kind(&status) != SFlag::S_IFLNK => return Ok((path.to_owned(), status)),
             Ok(_) | Err(Errno::ELOOP) => {}
             Err(errno) => return Err(errno),
         }
+        let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
         let mut canonical = PathBuffer::new();
         let mut met = Vec::new();
         let mut remember = |_: std::os::fd::BorrowedFd<'_>, directory: &PathBuffer| {
@@ -140,6 +164,19 @@ impl<'a> Resolver<'a> {
         let text = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
         let status = fstat(walk::open_source(&text)?)?;
         Ok((canonical, status))
+    }
+
+    /// What a path leads to when no link is followed; `ELOOP` for one on the way.
+    fn look(&mut self, path: &Path) -> Result<FileStat, Errno> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return fstat(&self.host_root);
+        };
+        if self.last.as_ref().is_none_or(|(last, _)| last.as_os_str() != parent.as_os_str()) {
+            let text = CString::new(parent.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+            self.last = Some((parent.to_owned(), walk::open_directory(&text)?));
+        }
+        let (_, parent) = self.last.as_ref().ok_or(Errno::ENOENT)?;
+        nix::sys::stat::fstatat(parent, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
     /// A writable source must not hold what decides about the next sandbox, nor lie in it. Files are compared rather than

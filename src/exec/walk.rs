@@ -95,11 +95,16 @@ pub(super) fn open_source(path: &CStr) -> Result<OwnedFd, Errno> {
     open(nix::fcntl::AT_FDCWD, path, OFlag::empty(), resolve)
 }
 
-/// Opens a link-free absolute path of the host's for reading, without waiting for the writer of a FIFO.
-pub(super) fn open_readable(path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+/// Opens a link-free absolute directory of the host's as `O_PATH`.
+pub(super) fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    open_flags(nix::fcntl::AT_FDCWD, path, flags, resolve)
+    open(nix::fcntl::AT_FDCWD, path, OFlag::O_DIRECTORY, resolve)
+}
+
+/// Opens a name in a directory for reading, without waiting for the writer of a FIFO.
+pub(super) fn open_readable(directory: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(directory, name, flags, Mode::empty())
 }
 
 fn open(root: impl AsFd, path: &CStr, extra: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {

@@ -33,6 +33,8 @@ impl MountAttr {
 const OPEN_TREE_CLONE: c_uint = 1;
 const OPEN_TREE_CLOEXEC: c_uint = libc::O_CLOEXEC as c_uint;
 const AT_RECURSIVE: c_uint = 0x8000;
+const AT_SYMLINK_NOFOLLOW: c_uint = libc::AT_SYMLINK_NOFOLLOW as c_uint;
+const AT_NO_AUTOMOUNT: c_uint = libc::AT_NO_AUTOMOUNT as c_uint;
 const AT_EMPTY_PATH: c_uint = libc::AT_EMPTY_PATH as c_uint;
 const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
@@ -57,14 +59,15 @@ fn owned(fd: c_long) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
-/// Clones the mount at `path` below `dir` (or `dir` itself for an empty path) into a detached tree, with
-/// every mount below it when `recursive`.
+/// Clones what is called `path` in `dir` (or `dir` itself for an empty path) into a detached tree, with every mount below it
+/// when `recursive`. A link as its last component is cloned as a link; an automount point is not triggered.
 ///
 /// # Errors
 /// `EINVAL` for a tree of another mount namespace or, when not recursive, one with locked children.
 pub fn clone_tree(dir: impl AsFd, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     let recursive = if recursive { AT_RECURSIVE } else { 0 };
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive;
+    let last = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | last | recursive;
     // SAFETY: path is a live NUL-terminated string for the length of the call and dir a live descriptor.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_fd().as_raw_fd(), path.as_ptr(), flags) })
 }

@@ -160,10 +160,11 @@ fn sbxs_own_directories_are_guarded() {
                 "/home/ann/.local/state/sbx",
                 "/home/ann/.local/share/sbx",
                 "/etc/sbx",
+                "/usr/share/sbx",
             ][..],
         ),
-        (nothing, &["/etc/sbx"]),
-        (elsewhere, &["/c/sbx", "/s/sbx", "/d/sbx", "/etc/sbx"]),
+        (nothing, &["/etc/sbx", "/usr/share/sbx"]),
+        (elsewhere, &["/c/sbx", "/s/sbx", "/d/sbx", "/etc/sbx", "/usr/share/sbx"]),
     ] {
         let plan = plan_on(&host, &[], &[]).expect("a plan");
         assert_eq!(plan.guarded, wanted.iter().map(PathBuf::from).collect::<Vec<_>>());
