@@ -4,7 +4,7 @@
 mod error;
 mod run;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -233,32 +233,31 @@ fn usage() -> String {
     format!("{}\n", RunCommand::command().render_usage())
 }
 
-/// The parsed arguments, or the text that was asked for instead.
-fn matches(
-    command: &clap::Command,
-    arguments: &[OsString],
-) -> Result<Result<clap::ArgMatches, Action>, UsageError> {
-    let name = OsStr::new("sbx").to_owned();
-    let matches =
-        command.clone().try_get_matches_from(std::iter::once(name).chain(arguments.iter().cloned()));
-    match matches {
-        Ok(matches) => Ok(Ok(matches)),
+/// The arguments as `T` and as clap's matches, or the text that was asked for instead.
+type Parsed<T> = Result<(T, clap::ArgMatches), Action>;
+
+fn parse_as<T: CommandFactory + FromArgMatches>(arguments: &[OsString]) -> Result<Parsed<T>, UsageError> {
+    let command = T::command();
+    let wrong = |error: &clap::Error| UsageError::of_clap(error, &command, arguments);
+    let words = std::iter::once(OsString::from("sbx")).chain(arguments.iter().cloned());
+    match command.clone().try_get_matches_from(words) {
+        Ok(matches) => {
+            let parsed = T::from_arg_matches(&matches).map_err(|error| wrong(&error))?;
+            Ok(Ok((parsed, matches)))
+        }
+        // The same for -h and --help: a page, not a manual.
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            // The same for -h and --help: a page, not a manual.
             Ok(Err(Action::Print(command.clone().render_help().to_string())))
         }
-        Err(error) => Err(UsageError::of_clap(&error, command, arguments)),
+        Err(error) => Err(wrong(&error)),
     }
 }
 
 fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let command = RunCommand::command();
-    let matches = match matches(&command, arguments)? {
-        Ok(matches) => matches,
-        Err(print) => return Ok(print),
+    let (parsed, matches) = match parse_as::<RunCommand>(arguments)? {
+        Ok(parsed) => parsed,
+        Err(text) => return Ok(text),
     };
-    let parsed = RunCommand::from_arg_matches(&matches)
-        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
     if parsed.version {
         return Ok(Action::Print(version()));
     }
@@ -270,39 +269,26 @@ fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
 }
 
 fn explain(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let command = ExplainCommand::command();
-    let matches = match matches(&command, arguments)? {
-        Ok(matches) => matches,
-        Err(print) => return Ok(print),
+    let (parsed, matches) = match parse_as::<ExplainCommand>(arguments)? {
+        Ok(parsed) => parsed,
+        Err(text) => return Ok(text),
     };
-    let parsed = ExplainCommand::from_arg_matches(&matches)
-        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
     let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
     Ok(Action::Explain(invocation, parsed.format, output))
 }
 
 fn check(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let command = CheckCommand::command();
-    let matches = match matches(&command, arguments)? {
-        Ok(matches) => matches,
-        Err(print) => return Ok(print),
-    };
-    let parsed = CheckCommand::from_arg_matches(&matches)
-        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
-    Ok(Action::Check {
-        files: parsed.files,
-        deny_warnings: parsed.deny_warnings,
-        output: parsed.messages.output(),
-    })
+    Ok(parse_as::<CheckCommand>(arguments)?.map_or_else(
+        |text| text,
+        |(parsed, _)| Action::Check {
+            files: parsed.files,
+            deny_warnings: parsed.deny_warnings,
+            output: parsed.messages.output(),
+        },
+    ))
 }
 
 fn profiles(arguments: &[OsString]) -> Result<Action, UsageError> {
-    let command = ProfilesCommand::command();
-    let matches = match matches(&command, arguments)? {
-        Ok(matches) => matches,
-        Err(print) => return Ok(print),
-    };
-    let parsed = ProfilesCommand::from_arg_matches(&matches)
-        .map_err(|error| UsageError::of_clap(&error, &command, arguments))?;
-    Ok(Action::Profiles(parsed.format, parsed.messages.output()))
+    Ok(parse_as::<ProfilesCommand>(arguments)?
+        .map_or_else(|text| text, |(parsed, _)| Action::Profiles(parsed.format, parsed.messages.output())))
 }

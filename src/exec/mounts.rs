@@ -151,6 +151,8 @@ impl<'a> Builder<'a> {
         mut act: impl FnMut(&Place<'_>, &CStr) -> nix::Result<()>,
     ) -> Result<()> {
         let n = item.index;
+        // What a link leads to may cover the directory that was remembered.
+        self.last = None;
         let mut canonical = PathBuffer::new();
         let own = &*self.own;
         let mut trust =
