@@ -16,6 +16,7 @@ pub mod host;
 pub mod invocation;
 pub mod plan;
 pub mod profile;
+pub mod seccomp;
 pub mod sys;
 
 use std::ffi::OsString;

@@ -30,6 +30,8 @@ pub enum ExecError {
     NoProc(Errno),
     /// A string that the kernel can't take.
     Nul(OsString),
+    /// The filter of system calls can't be made.
+    Filter(String),
     /// A source is missing or can't be opened.
     Source {
         /// Who asked for it.
@@ -199,6 +201,7 @@ impl fmt::Display for ExecError {
             ExecError::Outside { what, errno } => write!(f, "cannot {what}: {}", errno_words(*errno)),
             ExecError::Threads => f.write_str("cannot start a sandbox from a process with several threads"),
             ExecError::NoProc(errno) => write!(f, "cannot read `/proc`: {}", errno_words(*errno)),
+            ExecError::Filter(why) => write!(f, "cannot make the filter of system calls: {why}"),
             ExecError::Nul(text) => write!(f, "cannot pass on {}: it holds a NUL byte", quote(text)),
             ExecError::Source { path, errno, .. } => {
                 write!(f, "cannot bind {}: {}", quote(path), errno_words(*errno))

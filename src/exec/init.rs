@@ -216,6 +216,9 @@ fn payload(inside: &Inside<'_>) -> Result<std::convert::Infallible> {
     for (item, fd) in (0..).zip(&inside.plan.keep_fds) {
         process::keep_across_exec(*fd).at_item(Step::Descriptors, item)?;
     }
+    if let Some(filter) = &inside.prepared.filter {
+        process::filter_system_calls(filter).at(Step::Filter)?;
+    }
     execute(inside.prepared)
 }
 

@@ -9,8 +9,11 @@ use nix::errno::Errno;
 
 use super::ExecError;
 use super::sources::{Resolver, Source};
-use crate::plan::{Access, Content, MountOp, OverlayUpper, Plan};
+use seccompiler::BpfProgram;
+
+use crate::plan::{Access, Content, MountOp, OverlayUpper, Plan, Seccomp};
 use crate::profile::{Nested, NetworkMode};
+use crate::seccomp;
 use crate::sys::mount::MountAttr;
 use crate::sys::process::{self, StringVector};
 
@@ -101,6 +104,8 @@ pub(super) struct Prepared {
     pub(super) arguments: StringVector,
     pub(super) environment: StringVector,
     pub(super) directory: CString,
+    /// The program that the payload's system calls are filtered by.
+    pub(super) filter: Option<BpfProgram>,
     /// Descriptors that PID 1 leaves open, with room for its own two.
     pub(super) kept: Vec<i32>,
     /// Devices of the tmpfs that the set-up itself makes: room for all of them.
@@ -149,6 +154,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
             plan.command.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
         ),
         environment: StringVector::new(environment.collect::<Result<_, _>>()?),
+        filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
         kept: {
             let mut kept = Vec::with_capacity(plan.keep_fds.len() + 2);
@@ -157,6 +163,10 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         },
         own_devices: Vec::with_capacity(tmpfs + 1),
     })
+}
+
+fn compile(filter: &Seccomp) -> Result<BpfProgram, ExecError> {
+    seccomp::compile(&filter.policy()).map_err(ExecError::Filter)
 }
 
 /// Standard descriptors that would lead out, and descriptors to keep that aren't there.

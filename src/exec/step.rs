@@ -81,6 +81,8 @@ steps! {
     Directory = "enter",
     /// The descriptors that it keeps.
     Descriptors = "keep the descriptor",
+    /// The filter of system calls.
+    Filter = "install the filter of system calls",
     /// Its program.
     Exec = "run",
     /// Its program exists, its interpreter doesn't.

@@ -179,6 +179,19 @@ fn limits(page: &mut Page, plan: &Plan) {
     }
 }
 
+fn seccomp(page: &mut Page, plan: &Plan) {
+    let Some(filter) = &plan.seccomp else {
+        page.line("seccomp", "none", None);
+        return;
+    };
+    page.line("seccomp", "ordinary system calls only; unknown ones do not exist", None);
+    for (what, words) in [("allowed", &filter.allow), ("denied", &filter.deny)] {
+        for word in words {
+            page.line("", &format!("            {what}: {}", escape(&word.value)), Some(&word.origin));
+        }
+    }
+}
+
 fn privileges(page: &mut Page, plan: &Plan) {
     let privileges = &plan.privileges;
     let on = |on: bool, yes: &'static str, no: &'static str| if on { yes } else { no };
@@ -192,7 +205,7 @@ fn privileges(page: &mut Page, plan: &Plan) {
         Level::Prefer | Level::Available => "an empty one, where the kernel has keyrings",
     };
     page.line("keyring", keyring, None);
-    page.line("seccomp", "none: not built yet", None);
+    seccomp(page, plan);
     page.line("landlock", "none: not built yet", None);
     page.line(
         "terminal",

@@ -54,6 +54,13 @@ pub enum PlanError {
         /// Who used it.
         origin: Origin,
     },
+    /// A list of system calls holds what is none.
+    SystemCall {
+        /// What is wrong.
+        why: String,
+        /// Who asked.
+        origin: Origin,
+    },
     /// There is no home directory.
     NoHome,
     /// `--env NAME` for a variable that is not set.
@@ -90,6 +97,7 @@ impl fmt::Display for PlanError {
             PlanError::NoValue { token, .. } => {
                 write!(f, "cannot expand `${{{}}}`: it has no value here", token.name())
             }
+            PlanError::SystemCall { why, .. } => write!(f, "cannot filter system calls: {why}"),
             PlanError::NoHome => f.write_str(
                 "cannot find the home directory: HOME is not an absolute path and the user database has none",
             ),
@@ -118,6 +126,9 @@ impl Diagnose for PlanError {
             PlanError::WorkingDirectoryDeleted | PlanError::WorkingDirectoryUnreadable(_) => {
                 Some("change to a directory that exists, or give none with --cwd none".to_owned())
             }
+            PlanError::SystemCall { .. } => {
+                Some("use names of system calls, or systemd's groups such as @debug".to_owned())
+            }
             PlanError::BadPath { .. } | PlanError::BadDescriptor(_) => None,
             PlanError::NoValue { token: Token::Cwd, .. } => {
                 Some("change to a directory that exists".to_owned())
@@ -133,6 +144,7 @@ impl Diagnose for PlanError {
             PlanError::NotBuilt { origin, .. }
             | PlanError::Conflict { origin, .. }
             | PlanError::BadPath { origin, .. }
+            | PlanError::SystemCall { origin, .. }
             | PlanError::NoValue { origin, .. } => origin,
             _ => return None,
         };

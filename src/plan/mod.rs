@@ -22,6 +22,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::profile::{Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets};
+use crate::seccomp::{NestedCalls, Policy};
 
 pub use error::PlanError;
 pub use mount::{Access, BindSource, Content, Mount, MountOp, OverlayUpper};
@@ -54,6 +55,8 @@ pub struct Plan {
     pub guarded: Vec<PathBuf>,
     /// Privileges of PID 1 and the payload.
     pub privileges: Privileges,
+    /// The filter of system calls; none only in a test that switches it off.
+    pub seccomp: Option<Seccomp>,
     /// Resource limits.
     pub limits: Limits,
     /// The payload's environment.
@@ -138,6 +141,26 @@ pub struct Privileges {
     pub hide_init: bool,
     /// The named, empty session keyring is joined in place of the caller's.
     pub session_keyring: Level,
+}
+
+/// What differs from run to run in the filter of system calls.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Seccomp {
+    /// Calls and groups let through where the rules refuse them.
+    pub allow: Vec<Setting<String>>,
+    /// Calls and groups refused.
+    pub deny: Vec<Setting<String>>,
+    /// What the payload may do with namespaces of its own.
+    pub nested: NestedCalls,
+}
+
+impl Seccomp {
+    /// What the filter is compiled from.
+    pub fn policy(&self) -> Policy {
+        let words = |list: &[Setting<String>]| list.iter().map(|word| word.value.clone()).collect();
+        Policy { allow: words(&self.allow), deny: words(&self.deny), nested: self.nested }
+    }
 }
 
 /// Resource limits.

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::mount::{Access, BindSource, Mount, MountOp};
-use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root};
+use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Seccomp};
 use super::{command, environment, unbuilt};
 use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
 use crate::profile::{CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap};
+use crate::seccomp::{self, NestedCalls};
 
 /// Directories that many programs share: as the working directory they would be handed over by accident, with the
 /// sockets and files of everything else on the machine.
@@ -93,6 +94,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
             hide_init: true,
             session_keyring: available,
         },
+        seccomp: Some(seccomp(profile)?),
         limits,
         environment,
         terminal: profile.terminal.clone(),
@@ -305,6 +307,29 @@ fn limits(
             None => profile.limits.timeout.clone(),
         },
     })
+}
+
+/// The filter: every word must be one, and together they must make a filter.
+fn seccomp(profile: &Profile) -> Result<Seccomp, PlanError> {
+    let (allow, deny) = (&profile.seccomp.allow, &profile.seccomp.deny);
+    for word in allow.iter().chain(deny) {
+        let wrong = |why| PlanError::SystemCall { why, origin: word.origin.clone() };
+        seccomp::check_word(&word.value).map_err(wrong)?;
+    }
+    let filter = Seccomp {
+        allow: allow.clone(),
+        deny: deny.clone(),
+        nested: match profile.namespaces.nested.value {
+            Nested::None => NestedCalls::None,
+            Nested::Browser => NestedCalls::Browser,
+            Nested::Full => NestedCalls::Full,
+        },
+    };
+    if let Some(last) = deny.last().or(allow.last()) {
+        let wrong = |why| PlanError::SystemCall { why, origin: last.origin.clone() };
+        seccomp::compile(&filter.policy()).map_err(wrong)?;
+    }
+    Ok(filter)
 }
 
 /// sbx's own directories: what lies there decides what the next sandbox may do.

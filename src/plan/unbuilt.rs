@@ -78,8 +78,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         any("limits.memory", limits.memory.clone()),
         any("limits.swap", limits.swap.clone()),
         any("limits.cpus", limits.cpus.clone()),
-        listed("seccomp.allow", &seccomp.allow),
-        listed("seccomp.deny", &seccomp.deny),
         more("seccomp.multiarch", &seccomp.multiarch, |multiarch| *multiarch),
         more("landlock.level", &landlock.level, |level| matches!(level, Level::Require | Level::Prefer)),
         listed("landlock.scope", &landlock.scope),

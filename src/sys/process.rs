@@ -281,3 +281,16 @@ pub fn wait(child: Option<Pid>) -> Result<(Pid, Ended), Errno> {
     };
     Ok((Pid::from_raw(pid), ended))
 }
+
+/// Filters the system calls of this process and all that it starts, for good (seccomp(2)). The last thing before execve.
+///
+/// # Errors
+/// `EACCES` without `no_new_privs` or capabilities, `ENOSYS` where the kernel has no seccomp.
+pub fn filter_system_calls(program: &[seccompiler::sock_filter]) -> Result<(), Errno> {
+    seccompiler::apply_filter(program).map_err(|error| match error {
+        seccompiler::Error::Seccomp(error) | seccompiler::Error::Prctl(error) => {
+            Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL))
+        }
+        _ => Errno::EINVAL,
+    })
+}

@@ -17,7 +17,12 @@ pub(crate) const EDITS: &[Edit] = &[
         // Only the owner of the IPC namespace may mount its queues.
         plan.mounts.retain(|mount| mount.op != MountOp::Mqueue);
     }),
-    ("no-ceiling", |plan| plan.namespaces.nested = Setting::default_value(Nested::Full)),
+    ("filter-alone", |plan| plan.namespaces.nested = Setting::default_value(Nested::Full)),
+    ("ceiling-alone", |plan| plan.seccomp = None),
+    ("no-ceiling", |plan| {
+        plan.namespaces.nested = Setting::default_value(Nested::Full);
+        plan.seccomp = None;
+    }),
     ("later", |plan| clocks(plan, 3600, -5)),
     ("before-boot", |plan| clocks(plan, -1_000_000_000, 0)),
 ];
@@ -188,8 +193,17 @@ fn nests(user: &User, options: &[&str]) -> Result<(Vec<&'static str>, String), F
 
 fn nothing_nests_by_default(user: &User) -> Verdict {
     let (works, errors) = nests(user, &[])?;
-    if !works.is_empty() || errors.matches("No space left on device").count() != 4 {
+    if !works.is_empty() || errors.matches("Operation not permitted").count() != 4 {
         return Err(format!("works: {works:?}\n{errors}").into());
+    }
+    // Each wall alone, and none.
+    for (edit, error) in
+        [("filter-alone", "Operation not permitted"), ("ceiling-alone", "No space left on device")]
+    {
+        for (_, script) in NESTING {
+            let mut command = user.edited(edit);
+            output(command.args(["sh", "-c", script]))?.stderr_has(error)?;
+        }
     }
     sh(user, &[], "cat /proc/sys/user/max_user_namespaces; echo 9 >/proc/sys/user/max_user_namespaces")?
         .stdout_is("0\n")?;

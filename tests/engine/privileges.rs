@@ -9,8 +9,15 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::Command;
 
 pub(crate) const EDITS: &[Edit] = &[
-    ("capable", |plan| plan.privileges.drop_capabilities = false),
-    ("new-privileges", |plan| plan.privileges.no_new_privs = false),
+    ("capable", |plan| {
+        plan.privileges.drop_capabilities = false;
+        plan.seccomp = None;
+    }),
+    ("new-privileges", |plan| {
+        plan.privileges.no_new_privs = false;
+        // Installing the filter sets it.
+        plan.seccomp = None;
+    }),
     ("readable-init", |plan| plan.privileges.hide_init = false),
 ];
 

@@ -178,8 +178,8 @@ fn privileges(found: &mut Vec<String>, plan: &Value, seen: &Seen) {
     let no_new_privs =
         if privileges["no-new-privs"] == true { Some(1) } else { own.number("NoNewPrivs").ok() };
     same(found, "no_new_privs", &no_new_privs, &number("NoNewPrivs"));
-    // Not built yet: whoever starts it may run under a filter of their own.
-    same(found, "seccomp", &own.number("Seccomp").ok(), &number("Seccomp"));
+    let seccomp = if plan["seccomp"].is_null() { own.number("Seccomp").ok() } else { Some(2) };
+    same(found, "seccomp", &seccomp, &number("Seccomp"));
     let hidden = seen.init_argv.iter().all(|byte| *byte == 0);
     same(found, "PID 1's arguments wiped", &(privileges["hide-init"] == true), &hidden);
 }

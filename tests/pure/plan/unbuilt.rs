@@ -5,7 +5,7 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 30] = [
+const KEYS: [(&str, &[&str], &[&str]); 28] = [
     ("app-id", &["\"org.example.Build\""], &[]),
     ("filesystem.root", &["\"/srv/root\"", "\"image:debian\""], &["\"host\"", "\"empty\""]),
     ("filesystem.layers", &["[\"/srv/layer\"]"], &["[]"]),
@@ -25,8 +25,6 @@ const KEYS: [(&str, &[&str], &[&str]); 30] = [
     ("limits.memory", &["\"2G\""], &[]),
     ("limits.swap", &["\"0\""], &[]),
     ("limits.cpus", &["1.5"], &[]),
-    ("seccomp.allow", &["[\"@debug\"]"], &["[]"]),
-    ("seccomp.deny", &["[\"ptrace\"]"], &["[]"]),
     ("seccomp.multiarch", &["true"], &["false"]),
     ("landlock.level", &["\"require\"", "\"prefer\""], &["\"available\"", "\"off\""]),
     ("landlock.scope", &["[\"signal\"]"], &["[]"]),
