@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +21,7 @@ use super::operations;
 use super::prepare::Prepared;
 use super::step::{At, Failure, Report, Result, Step};
 use crate::plan::Plan;
+use crate::profile::{LandlockScope, Setting};
 use crate::sys::process::{self, Ended, Forked};
 use crate::sys::{caps, mount, network};
 
@@ -200,7 +202,24 @@ fn drop_privileges(plan: &Plan) -> Result<()> {
     if plan.privileges.no_new_privs {
         prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
     }
-    Ok(())
+    scope(&plan.landlock_scope).ok_or(Errno::EOPNOTSUPP).at(Step::Landlock)
+}
+
+/// Scopes what the plan says, all of it or nothing runs: whether the kernel can was asked before.
+fn scope(scopes: &[Setting<LandlockScope>]) -> Option<()> {
+    if scopes.is_empty() {
+        return Some(());
+    }
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    for scope in scopes {
+        let scope = match scope.value {
+            LandlockScope::Signal => Scope::Signal,
+            LandlockScope::AbstractUnix => Scope::AbstractUnixSocket,
+        };
+        ruleset = ruleset.scope(scope).ok()?;
+    }
+    let status = ruleset.create().ok()?.restrict_self().ok()?;
+    (status.ruleset == RulesetStatus::FullyEnforced).then_some(())
 }
 
 /// PID 2, up to its program.

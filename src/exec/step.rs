@@ -71,6 +71,8 @@ steps! {
     Capabilities = "drop capabilities",
     /// no_new_privs.
     NoNewPrivs = "set no_new_privs",
+    /// Landlock's scopes.
+    Landlock = "scope signals and sockets by Landlock",
     /// The payload's process.
     Fork = "start the payload's process",
     /// Its process group.

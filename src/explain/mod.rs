@@ -206,7 +206,13 @@ fn privileges(page: &mut Page, plan: &Plan) {
     };
     page.line("keyring", keyring, None);
     seccomp(page, plan);
-    page.line("landlock", "none: not built yet", None);
+    match plan.landlock_scope.first() {
+        None => page.line("landlock", "nothing scoped", None),
+        Some(first) => {
+            let words: Vec<&str> = plan.landlock_scope.iter().map(|scope| scope.value.word()).collect();
+            page.line("landlock", &format!("scoped: {}", words.join(", ")), Some(&first.origin));
+        }
+    }
     page.line(
         "terminal",
         "none of its own: not built yet; a session of its own, so that it can't type into the caller's",

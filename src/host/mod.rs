@@ -118,6 +118,8 @@ pub struct Host {
     pub resolv_conf: Vec<u8>,
     /// What `/etc/hosts` holds.
     pub hosts: Vec<u8>,
+    /// The version of Landlock's interface, 0 for none.
+    pub landlock_abi: u32,
     /// Paths of `/proc` that uid 0 may write although they act on the whole machine.
     pub writable_proc: Vec<&'static str>,
 }
@@ -180,6 +182,7 @@ pub fn probe() -> Host {
         stores: entries("/", STORES),
         resolv_conf: small_file("/etc/resolv.conf"),
         hosts: small_file("/etc/hosts"),
+        landlock_abi: crate::sys::landlock::abi(),
         writable_proc: if uid == 0 {
             MACHINE_PROC.iter().copied().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
         } else {

@@ -14,6 +14,7 @@ mod error;
 mod mount;
 mod resolve;
 mod unbuilt;
+mod walls;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::profile::{Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets};
+use crate::profile::{LandlockScope, Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets};
 use crate::seccomp::{NestedCalls, Policy};
 
 pub use error::PlanError;
@@ -57,6 +58,8 @@ pub struct Plan {
     pub privileges: Privileges,
     /// The filter of system calls; none only in a test that switches it off.
     pub seccomp: Option<Seccomp>,
+    /// What Landlock scopes: empty where it is off, or the kernel can't.
+    pub landlock_scope: Vec<Setting<LandlockScope>>,
     /// Resource limits.
     pub limits: Limits,
     /// The payload's environment.

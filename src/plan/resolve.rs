@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::mount::{Access, BindSource, Mount, MountOp};
-use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Seccomp};
-use super::{command, environment, unbuilt};
+use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root};
+use super::{command, environment, unbuilt, walls};
 use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
 use crate::profile::{CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap};
-use crate::seccomp::{self, NestedCalls};
 
 /// Directories that many programs share: as the working directory they would be handed over by accident, with the
 /// sockets and files of everything else on the machine.
@@ -73,11 +72,11 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     set_pwd(&mut environment, &directory);
     let mut misses = Vec::new();
     let limits = limits(profile, invocation, host, &mut misses)?;
+    let landlock_scope = walls::landlock_scope(profile, invocation, host, &mut misses)?;
     let search = environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.clone());
     let candidates = invocation.command.first().map_or_else(Vec::new, |program| {
         command::candidates(program, search.as_deref().unwrap_or(OsStr::new("")), &directory.value.0)
     });
-    let available = if invocation.strict { Level::Require } else { Level::Available };
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -88,13 +87,9 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         mounts: layout.into_mounts(),
         mount_points_on_host: false,
         guarded: guarded(host),
-        privileges: Privileges {
-            drop_capabilities: true,
-            no_new_privs: true,
-            hide_init: true,
-            session_keyring: available,
-        },
-        seccomp: Some(seccomp(profile)?),
+        privileges: privileges(invocation),
+        seccomp: Some(walls::seccomp(profile)?),
+        landlock_scope,
         limits,
         environment,
         terminal: profile.terminal.clone(),
@@ -309,27 +304,13 @@ fn limits(
     })
 }
 
-/// The filter: every word must be one, and together they must make a filter.
-fn seccomp(profile: &Profile) -> Result<Seccomp, PlanError> {
-    let (allow, deny) = (&profile.seccomp.allow, &profile.seccomp.deny);
-    for word in allow.iter().chain(deny) {
-        let wrong = |why| PlanError::SystemCall { why, origin: word.origin.clone() };
-        seccomp::check_word(&word.value).map_err(wrong)?;
+fn privileges(invocation: &Invocation) -> Privileges {
+    Privileges {
+        drop_capabilities: true,
+        no_new_privs: true,
+        hide_init: true,
+        session_keyring: if invocation.strict { Level::Require } else { Level::Available },
     }
-    let filter = Seccomp {
-        allow: allow.clone(),
-        deny: deny.clone(),
-        nested: match profile.namespaces.nested.value {
-            Nested::None => NestedCalls::None,
-            Nested::Browser => NestedCalls::Browser,
-            Nested::Full => NestedCalls::Full,
-        },
-    };
-    if let Some(last) = deny.last().or(allow.last()) {
-        let wrong = |why| PlanError::SystemCall { why, origin: last.origin.clone() };
-        seccomp::compile(&filter.policy()).map_err(wrong)?;
-    }
-    Ok(filter)
 }
 
 /// sbx's own directories: what lies there decides what the next sandbox may do.

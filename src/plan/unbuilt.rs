@@ -5,8 +5,8 @@
 use super::error::PlanError;
 use crate::invocation::Invocation;
 use crate::profile::{
-    ArgumentsMode, CwdMode, Level, NetworkMode, Origin, Profile, RootSource, Setting, TerminalMode, UidMap,
-    Wayland, WritableLayer, X11Mode,
+    ArgumentsMode, CwdMode, NetworkMode, Origin, Profile, RootSource, Setting, TerminalMode, UidMap, Wayland,
+    WritableLayer, X11Mode,
 };
 
 /// Refuses the first thing that is not built.
@@ -79,8 +79,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         any("limits.swap", limits.swap.clone()),
         any("limits.cpus", limits.cpus.clone()),
         more("seccomp.multiarch", &seccomp.multiarch, |multiarch| *multiarch),
-        more("landlock.level", &landlock.level, |level| matches!(level, Level::Require | Level::Prefer)),
-        listed("landlock.scope", &landlock.scope),
         more("landlock.files", &landlock.files, |files| *files),
         more("display.wayland", &display.wayland, |wayland| *wayland != Wayland::Off),
         more("display.x11", &display.x11, |x11| *x11 != X11Mode::Off),

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod caps;
+pub mod landlock;
 pub mod mount;
 pub mod network;
 pub mod process;

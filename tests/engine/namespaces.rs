@@ -17,6 +17,7 @@ pub(crate) const EDITS: &[Edit] = &[
         // Only the owner of the IPC namespace may mount its queues.
         plan.mounts.retain(|mount| mount.op != MountOp::Mqueue);
     }),
+    ("no-scope", |plan| plan.landlock_scope.clear()),
     ("filter-alone", |plan| plan.namespaces.nested = Setting::default_value(Nested::Full)),
     ("ceiling-alone", |plan| plan.seccomp = None),
     ("no-ceiling", |plan| {
@@ -35,6 +36,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(the_hosts_network_when_asked),
         case!(the_hosts_name_stays),
         case!(clocks_are_shifted),
+        case!(abstract_sockets_are_scoped).needs(Need::Kernel(6, 12)),
         case!(nothing_nests_by_default),
         case!(a_browser_nests_all_but_mounts),
         case!(everything_nests_when_asked).only_as_user(),
@@ -234,5 +236,21 @@ fn everything_nests_when_asked(user: &User) -> Verdict {
 fn root_cannot_have_everything(user: &User) -> Verdict {
     let out = sh(user, &["--set", "namespaces.nested=full"], "echo ran")?;
     out.exits(125)?.stdout_is("")?.stderr_has("to a sandbox that root starts")?.stderr_has("hint: ")?;
+    Ok(())
+}
+
+/// With the host's network, its abstract sockets are in the same namespace: only Landlock stands between.
+fn abstract_sockets_are_scoped(user: &User) -> Verdict {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("sbx-test-{}-{}", std::process::id(), user.uid());
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    let connect = format!(
+        "socket(S, PF_UNIX, SOCK_STREAM, 0) or die; connect(S, pack_sockaddr_un(\"\\0{name}\")) or die \"$!\\n\"; print 'through'"
+    );
+    let script = ["--net", "host", "perl", "-MSocket", "-e", &connect];
+    output(user.sbx().args(script))?.stderr_is("Operation not permitted\n")?.stdout_is("")?;
+    output(user.edited("no-scope").args(script))?.exits(0)?.stdout_is("through")?;
+    drop(listener);
     Ok(())
 }

@@ -162,6 +162,7 @@ pub(super) fn host() -> Host {
         stores: Vec::new(),
         resolv_conf: b"nameserver 127.0.0.1\n".to_vec(),
         hosts: Vec::new(),
+        landlock_abi: 7,
         writable_proc: Vec::new(),
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn host() -> Host {
         stores: Vec::new(),
         resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
         hosts: b"192.0.2.2 intern\n".to_vec(),
+        landlock_abi: 7,
         writable_proc: Vec::new(),
     }
 }
@@ -55,6 +56,7 @@ pub(crate) fn root_host() -> Host {
         user: "root".to_owned(),
         home: Some("/root".into()),
         real_homes: vec!["/root".into()],
+        landlock_abi: 7,
         writable_proc: vec!["/proc/sys", "/proc/irq"],
         ..host()
     }

@@ -212,3 +212,43 @@ fn shipped_profiles_are_planned() {
     assert_eq!(profile(&[], &[]).name, "offline");
     assert!(matches!(refusal(&Host { home: None, ..host() }, &[], &[]), PlanError::NoHome));
 }
+
+#[test]
+fn landlock_is_what_the_kernel_can_and_the_level_asks() {
+    let old = Host { landlock_abi: 5, ..host() };
+    for (host, text, arguments, wanted) in [
+        (&host(), "", &[][..], Ok((2, 0))),
+        (&host(), "[landlock]\nlevel = 'off'", &[], Ok((0, 0))),
+        (&host(), "[landlock]\nscope = ['-signal']", &[], Ok((1, 0))),
+        (&host(), "[landlock]\nlevel = 'require'", &["--strict"], Ok((2, 0))),
+        (&old, "", &[], Ok((0, 0))),
+        (&old, "[landlock]\nlevel = 'off'", &["--strict"], Ok((0, 0))),
+        (&old, "[landlock]\nlevel = 'prefer'", &[], Ok((0, 1))),
+        (&old, "[landlock]\nlevel = 'prefer'", &["--strict"], Err(())),
+        (&old, "[landlock]\nlevel = 'require'", &[], Err(())),
+        (&old, "", &["--strict"], Err(())),
+    ] {
+        let plan = plan_on(host, &[text], arguments);
+        let found = plan.as_ref().map(|plan| (plan.landlock_scope.len(), plan.misses.len())).map_err(drop);
+        assert_eq!(found, wanted, "{text} {arguments:?}");
+        if let Err(error) = plan {
+            assert!(error.to_string().contains("Landlock ABI 5, not 6"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_filter_is_what_the_lists_say() {
+    let filter = |text: &str| plan_on(&host(), &[text], &[]).expect(text).seccomp.expect("a filter").policy();
+    let policy = filter("[seccomp]\nallow = ['@debug']\ndeny = ['mkdir']\n[namespaces]\nnested = 'browser'");
+    assert_eq!((policy.allow, policy.deny), (vec!["@debug".to_owned()], vec!["mkdir".to_owned()]));
+    assert_eq!(policy.nested, sbx::seccomp::NestedCalls::Browser);
+    for (text, part) in [
+        ("[seccomp]\nallow = ['ptrce']", "the nearest is `ptrace`"),
+        ("[seccomp]\ndeny = ['@debgu']", "the nearest is `@debug`"),
+        ("[seccomp]\ndeny = ['execve']", "can't be denied"),
+    ] {
+        let error = plan_on(&host(), &[text], &[]).expect_err(text);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}

@@ -5,7 +5,7 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 28] = [
+const KEYS: [(&str, &[&str], &[&str]); 26] = [
     ("app-id", &["\"org.example.Build\""], &[]),
     ("filesystem.root", &["\"/srv/root\"", "\"image:debian\""], &["\"host\"", "\"empty\""]),
     ("filesystem.layers", &["[\"/srv/layer\"]"], &["[]"]),
@@ -26,8 +26,6 @@ const KEYS: [(&str, &[&str], &[&str]); 28] = [
     ("limits.swap", &["\"0\""], &[]),
     ("limits.cpus", &["1.5"], &[]),
     ("seccomp.multiarch", &["true"], &["false"]),
-    ("landlock.level", &["\"require\"", "\"prefer\""], &["\"available\"", "\"off\""]),
-    ("landlock.scope", &["[\"signal\"]"], &["[]"]),
     ("landlock.files", &["true"], &["false"]),
     ("display.wayland", &["true", "\"optional\""], &["false"]),
     ("display.x11", &["\"private\"", "\"host\""], &["\"off\""]),
