@@ -20,6 +20,7 @@ use super::mounts::Builder;
 use super::operations;
 use super::prepare::Prepared;
 use super::step::{At, Failure, Report, Result, Step};
+use crate::host;
 use crate::plan::Plan;
 use crate::profile::{LandlockScope, Setting};
 use crate::sys::process::{self, Ended, Forked};
@@ -253,7 +254,11 @@ fn limit(resource: Resource, value: u64) -> nix::Result<()> {
 fn execute(prepared: &Prepared) -> Result<std::convert::Infallible> {
     let mut worst = Failure { step: Step::Exec, item: 0, errno: Errno::ENOENT };
     for (item, path) in (0..).zip(&prepared.candidates) {
-        let errno = process::execve(path, &prepared.arguments, &prepared.environment);
+        let errno = if prepared.filter.is_some() && is_foreign(path) {
+            Errno::ENOEXEC
+        } else {
+            process::execve(path, &prepared.arguments, &prepared.environment)
+        };
         let failure = Failure { step: Step::Exec, item, errno };
         match errno {
             Errno::ENOENT | Errno::ENOTDIR if nix::sys::stat::stat(path.as_c_str()).is_ok() => {
@@ -267,6 +272,15 @@ fn execute(prepared: &Prepared) -> Result<std::convert::Infallible> {
         }
     }
     Err(worst)
+}
+
+/// Whether a file is a program for another architecture, 32-bit x86 among them: its first system call would end it without
+/// a word.
+fn is_foreign(path: &std::ffi::CStr) -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let Ok(file) = nix::fcntl::open(path, flags, Mode::empty()) else { return false };
+    let mut header = [0; host::ELF_HEADER];
+    nix::unistd::read(&file, &mut header) == Ok(header.len()) && host::is_foreign_elf(&header)
 }
 
 fn is_directory(path: &std::ffi::CStr) -> bool {

@@ -37,21 +37,31 @@ pub fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
 }
 
+/// `e_machine` of this machine's programs (elf(5)).
+const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+
+/// Bytes of an ELF file that say what it is for.
+pub const ELF_HEADER: usize = 20;
+
+/// Whether these first bytes of a file are an ELF program's for another machine, 32-bit ones among them.
+pub fn is_foreign_elf(header: &[u8; ELF_HEADER]) -> bool {
+    header.starts_with(b"\x7fELF") && (header[4] != 2 || machine(header) != NATIVE)
+}
+
+fn machine(header: &[u8; ELF_HEADER]) -> u16 {
+    let bytes = [header[18], header[19]];
+    if header[5] == 1 { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) }
+}
+
 /// What an ELF file was built for, when that is not this machine: `AArch64`, `32-bit x86`. Nothing for a file that is
 /// no ELF, or one for this machine.
 pub fn elf_machine(path: &Path) -> Option<String> {
-    let mut header = [0_u8; 20];
+    let mut header = [0; ELF_HEADER];
     fs::File::open(path).ok()?.read_exact(&mut header).ok()?;
-    if &header[..4] != b"\x7fELF" {
+    if !is_foreign_elf(&header) {
         return None;
     }
-    let little = header[5] == 1;
-    let bytes = [header[18], header[19]];
-    let machine = if little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) };
-    // e_machine values of elf(5).
-    const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
-    let name = match machine {
-        NATIVE if header[4] == 2 => return None,
+    let name = match machine(&header) {
         62 if header[4] == 1 => "x32",
         62 => "x86-64",
         3 => "32-bit x86",

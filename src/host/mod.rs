@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use command::{elf_machine, find_command, is_executable};
+pub use command::{ELF_HEADER, elf_machine, find_command, is_executable, is_foreign_elf};
 
 /// Entries of `/etc` that programs of every kind need and that say nothing of the user: the loader, names, time zone,
 /// certificates, fonts. `passwd`, `group`, `hosts`, `hostname`, `resolv.conf` and `machine-id` are made anew for each sandbox;

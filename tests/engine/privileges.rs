@@ -1,7 +1,7 @@
 //! What the payload and PID 1 may do: capabilities, set-id programs, limits, and what passes from the caller.
 
 use crate::common::edited::Edit;
-use crate::common::{Case, Running, User, Verdict, case, output, process, wait_for};
+use crate::common::{Case, Need, Running, User, Verdict, case, output, process, wait_for};
 use crate::probe::{append, edited_sh, sh};
 use libtest_mimic::Failed;
 use std::fs;
@@ -18,6 +18,7 @@ pub(crate) const EDITS: &[Edit] = &[
         // Installing the filter sets it.
         plan.seccomp = None;
     }),
+    ("unfiltered", |plan| plan.seccomp = None),
     ("readable-init", |plan| plan.privileges.hide_init = false),
 ];
 
@@ -26,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(no_capability_anywhere),
         case!(root_inside_has_no_capability),
         case!(without_the_drop_there_are_some),
+        case!(programs_of_another_architecture_are_told).needs(Need::Program("gcc")),
         case!(securebits_are_locked),
         case!(pid_1_is_closed),
         case!(signals_are_reset),
@@ -225,5 +227,21 @@ fn processes_are_limited(user: &User) -> Verdict {
 fn root_is_told_that_processes_are_not_limited(user: &User) -> Verdict {
     let out = sh(user, &["--pids", "20"], "echo ran")?;
     out.exits(125)?.stdout_is("")?.stderr_has("the kernel does not hold root to RLIMIT_NPROC")?;
+    Ok(())
+}
+
+/// The filter would kill it at its first system call, with no word about why.
+fn programs_of_another_architecture_are_told(user: &User) -> Verdict {
+    let source =
+        user.put("home/project/a.s", ".globl _start\n_start: mov $1, %eax\nmov $7, %ebx\nint $0x80\n")?;
+    let mut gcc = user.command("gcc");
+    output(gcc.args(["-m32", "-nostdlib", "-static", "-o", "a32"]).arg(source))?.exits(0)?;
+    output(user.sbx().arg("./a32"))?.exits(126)?.stderr_has("it is a program for 32-bit x86")?;
+    // A script of its own can still start it; then the filter is what holds it.
+    output(user.sbx().args(["sh", "-c", "./a32"]))?.exits(159)?;
+    let out = output(user.edited("unfiltered").arg("./a32"))?;
+    out.check(matches!(out.status.code(), Some(7 | 126)), || {
+        "exits with 7, or the kernel has no 32-bit calls".to_owned()
+    })?;
     Ok(())
 }
