@@ -123,6 +123,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// The calls of a group and of the groups in it, some more than once. Nothing for a word that is no group.
 pub(super) fn members(group: &str) -> Option<Vec<&'static str>> {
+    if !group.starts_with('@') {
+        return None;
+    }
     if group == KNOWN {
         return Some(MACHINE.calls.iter().map(|(name, _)| *name).collect());
     }

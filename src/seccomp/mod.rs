@@ -28,7 +28,7 @@ use table::MACHINE;
 pub struct Policy {
     /// Calls and groups that are let through where the rules refuse them.
     pub allow: Vec<String>,
-    /// Calls and groups that answer `EPERM`.
+    /// Calls and groups that answer `EPERM`; those that are absent without this policy stay absent (`ENOSYS`).
     pub deny: Vec<String>,
     /// What the payload may do with namespaces of its own.
     pub nested: NestedCalls,

@@ -71,8 +71,9 @@ pub(super) enum Answer {
     Check(Check),
 }
 
+const REFUSAL: Verdict = Verdict::Errno(EPERM);
 const ALLOW: Answer = Answer::Always(Verdict::Allow);
-const REFUSE: Answer = Answer::Always(Verdict::Errno(EPERM));
+const REFUSE: Answer = Answer::Always(REFUSAL);
 const LACK: Answer = Answer::Always(Verdict::Errno(ENOSYS));
 
 /// A look at the arguments of a call.
@@ -100,13 +101,14 @@ pub(super) enum Check {
 
 /// The answers to the numbers 0, 1, …; to all from the end on, it is `ENOSYS`.
 pub(super) fn answers(policy: &Policy) -> Result<Vec<Answer>, String> {
-    let mut answers = Answers(Vec::new());
+    let mut answers = Answers { now: Vec::new(), base: Vec::new() };
     answers.set(ALLOWED, ALLOW)?;
     answers.set(REFUSED, REFUSE)?;
     answers.set(ABSENT, LACK)?;
     for (name, check) in CHECKED {
         answers.set(name, Answer::Check(*check))?;
     }
+    answers.base.clone_from(&answers.now);
     if policy.nested != NestedCalls::None {
         answers.set(BROWSER, ALLOW)?;
     }
@@ -117,7 +119,7 @@ pub(super) fn answers(policy: &Policy) -> Result<Vec<Answer>, String> {
     if MACHINE.number("ptrace").is_some_and(|ptrace| answers.get(ptrace) == ALLOW) {
         answers.replace(Answer::Check(Check::Personality), Answer::Check(Check::PersonalityOrFixedAddresses));
     }
-    Ok(answers.0)
+    Ok(answers.now)
 }
 
 /// The calls that a word of a list means.
@@ -129,23 +131,27 @@ pub(super) fn calls(word: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-struct Answers(Vec<Answer>);
+struct Answers {
+    now: Vec<Answer>,
+    /// What they were before anything of this policy.
+    base: Vec<Answer>,
+}
 
 impl Answers {
     fn get(&self, number: u32) -> Answer {
-        self.0.get(number as usize).copied().unwrap_or(LACK)
+        self.now.get(number as usize).copied().unwrap_or(LACK)
     }
 
     fn put(&mut self, number: u32, answer: Answer) {
         let index = number as usize;
-        if index >= self.0.len() {
-            self.0.resize(index + 1, LACK);
+        if index >= self.now.len() {
+            self.now.resize(index + 1, LACK);
         }
-        self.0[index] = answer;
+        self.now[index] = answer;
     }
 
     fn replace(&mut self, old: Answer, new: Answer) {
-        self.0.iter_mut().filter(|answer| **answer == old).for_each(|answer| *answer = new);
+        self.now.iter_mut().filter(|answer| **answer == old).for_each(|answer| *answer = new);
     }
 
     /// The same answer for all calls of a list.
@@ -181,13 +187,16 @@ impl Answers {
             if NEEDED.contains(&name) {
                 return Err(format!("{} can't be denied: no program runs without it", super::quote(name)));
             }
-            self.put(number, REFUSE);
+            // A program that can do without a call expects it to be absent, not refused: glibc starts no thread
+            // where `clone3` is `EPERM`.
+            let absent = self.base.get(number as usize).is_none_or(|answer| *answer == LACK);
+            self.put(number, if absent { LACK } else { REFUSE });
         } else if let Some((_, check)) = CHECKED.iter().find(|(checked, _)| *checked == name) {
             // The check stays, or comes back after a denial, unless the call itself was named.
-            match () {
-                () if by_name && !ALWAYS.contains(&name) => self.put(number, ALLOW),
-                () if self.get(number) == REFUSE => self.put(number, Answer::Check(*check)),
-                () => {}
+            if by_name && !ALWAYS.contains(&name) {
+                self.put(number, ALLOW);
+            } else if self.get(number) == REFUSE {
+                self.put(number, Answer::Check(*check));
             }
         } else if by_name || !BY_NAME_ONLY.contains(&name) {
             self.put(number, ALLOW);
@@ -206,10 +215,10 @@ pub(super) type Rules = Vec<(SeccompRule, Verdict)>;
 /// flags are a long, of which the kernel also drops the upper half.
 pub(super) fn rules(check: Check) -> Result<(Rules, Verdict), String> {
     match check {
-        Check::Clone => list([(vec![(0, none_of(NEW_NAMESPACES))], Verdict::Allow)], EPERM),
+        Check::Clone => list([(vec![(0, none_of(NEW_NAMESPACES))], Verdict::Allow)], REFUSAL),
         Check::Ioctl => {
             let others = TERMINAL_TAKEOVER.map(|request| (1, (SeccompCmpOp::Ne, request)));
-            list([(others.to_vec(), Verdict::Allow)], EPERM)
+            list([(others.to_vec(), Verdict::Allow)], REFUSAL)
         }
         Check::Socket => {
             let family = |family: i32| (0, equal(family.unsigned_abs()));
@@ -222,28 +231,28 @@ pub(super) fn rules(check: Check) -> Result<(Rules, Verdict), String> {
                     (route, Verdict::Allow),
                     (vec![family(libc::AF_NETLINK)], Verdict::Errno(EPROTONOSUPPORT)),
                 ],
-                EAFNOSUPPORT,
+                Verdict::Errno(EAFNOSUPPORT),
             )
         }
-        Check::Limits => list([(vec![(0, equal(0))], Verdict::Allow)], EPERM),
+        Check::Limits => list([(vec![(0, equal(0))], Verdict::Allow)], REFUSAL),
         Check::Personality => {
-            list(PERSONALITIES.map(|value| (vec![(0, equal(value))], Verdict::Allow)), EPERM)
+            list(PERSONALITIES.map(|value| (vec![(0, equal(value))], Verdict::Allow)), REFUSAL)
         }
         Check::PersonalityOrFixedAddresses => {
             let values = PERSONALITIES.into_iter().chain([ADDR_NO_RANDOMIZE]);
-            list(values.map(|value| (vec![(0, equal(value))], Verdict::Allow)), EPERM)
+            list(values.map(|value| (vec![(0, equal(value))], Verdict::Allow)), REFUSAL)
         }
         Check::Control => {
             let map = vec![(0, equal(libc::PR_SET_MM.unsigned_abs()))];
-            list([(map, Verdict::Errno(EPERM))], 0)
+            list([(map, REFUSAL)], Verdict::Allow)
         }
-        Check::Mode(argument) => list([(vec![(argument, none_of(SET_ID))], Verdict::Allow)], EPERM),
+        Check::Mode(argument) => list([(vec![(argument, none_of(SET_ID))], Verdict::Allow)], REFUSAL),
         Check::Node(argument) => list(
             PLAIN_NODES.map(|kind| {
                 let masked = SeccompCmpOp::MaskedEq(u64::from(libc::S_IFMT | SET_ID));
                 (vec![(argument, (masked, kind))], Verdict::Allow)
             }),
-            EPERM,
+            REFUSAL,
         ),
     }
 }
@@ -270,10 +279,10 @@ fn none_of(bits: u32) -> Comparison {
     (SeccompCmpOp::MaskedEq(u64::from(bits)), 0)
 }
 
-/// Rules from (argument, comparison) pairs that must all hold. An `otherwise` of 0 allows.
+/// Rules from (argument, comparison) pairs that must all hold.
 fn list(
     rules: impl IntoIterator<Item = (Vec<(u8, Comparison)>, Verdict)>,
-    otherwise: i32,
+    otherwise: Verdict,
 ) -> Result<(Rules, Verdict), String> {
     let condition = |(argument, (operator, value)): (u8, Comparison)| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, u64::from(value))
@@ -283,6 +292,5 @@ fn list(
         Ok((SeccompRule::new(conditions)?, verdict))
     };
     let rules = rules.into_iter().map(rule).collect::<Result<Rules, seccompiler::BackendError>>();
-    let otherwise = if otherwise == 0 { Verdict::Allow } else { Verdict::Errno(otherwise) };
     Ok((rules.map_err(|error| error.to_string())?, otherwise))
 }

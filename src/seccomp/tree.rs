@@ -4,18 +4,16 @@
 //! to its start: whatever an instruction jumps to is in place already, and where that is too far away, a copy of the
 //! answer or a long jump is put between.
 //!
-//! The tests of arguments are seccompiler's: a [`SeccompRule`](seccompiler::SeccompRule) becomes instructions that
-//! fall through to the next one where it holds and step over it where it doesn't. Its whole filters are of no use here:
-//! they ask number by number, know one answer beside the default, and let x32 pass.
+//! The tests of arguments are seccompiler's: a [`SeccompRule`] becomes instructions that fall through to the next
+//! one where it holds and step over it where it doesn't. Its whole filters are of no use here: they ask number by
+//! number, know one answer beside the default, and let x32 pass.
 #![forbid(unsafe_code)]
-
-use std::ops::RangeInclusive;
 
 use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, ENOSYS,
     SECCOMP_RET_ALLOW, SECCOMP_RET_DATA, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
 };
-use seccompiler::{BpfProgram, sock_filter};
+use seccompiler::{BpfProgram, SeccompRule, sock_filter};
 
 use super::Verdict;
 use super::policy::{Answer, rules};
@@ -36,6 +34,10 @@ const MAX: usize = 4096;
 pub(super) fn assemble(answers: &[Answer]) -> Result<BpfProgram, String> {
     let mut program = Assembler { reversed: Vec::new(), targets: Vec::new() };
     let runs = runs(answers);
+    // The tests of arguments at the far end, so that the short answers are near the tree.
+    for (_, answer) in runs.iter().filter(|(_, answer)| matches!(answer, Answer::Check(_))) {
+        program.target(*answer)?;
+    }
     let mut root = program.tree(&runs)?;
     if let Some(bit) = MACHINE.second_table {
         let mut kill = program.target(Answer::Always(Verdict::Kill))?;
@@ -112,10 +114,10 @@ impl Assembler {
 
     /// A conditional jump. Labels that are too far are replaced by nearer ones.
     fn branch(&mut self, test: u32, value: u32, yes: &mut Label, no: &mut Label) -> Label {
-        // The one that moves pushes the other one further away by one.
-        const REACH: RangeInclusive<usize> = 0..=254;
+        // One less than a jump reaches: if `no` has to move, that puts `yes` further away by one.
+        const REACH: usize = 254;
         for label in [&mut *yes, &mut *no] {
-            if !REACH.contains(&self.distance(*label)) {
+            if self.distance(*label) > REACH {
                 *label = self.bring_near(*label);
             }
         }
@@ -150,14 +152,25 @@ impl Assembler {
                 self.push(answer_of(otherwise));
                 for (rule, verdict) in rules.into_iter().rev() {
                     self.push(answer_of(verdict));
-                    let instructions = BpfProgram::from(rule);
-                    self.reversed.extend(instructions.into_iter().rev());
+                    self.reversed.extend(tests(rule)?.into_iter().rev());
                 }
             }
         }
         let label = self.here();
         self.targets.push((answer, label));
         Ok(label)
+    }
+}
+
+/// The instructions of a rule. seccompiler puts two jumps before them, one over the other, of which the second is for
+/// the number's test in its own filters: it leads out of the rules, and here out of the program.
+fn tests(rule: SeccompRule) -> Result<BpfProgram, String> {
+    let mut instructions = BpfProgram::from(rule);
+    let is_jump = |instruction: &sock_filter| u32::from(instruction.code) == BPF_JMP | BPF_JA;
+    let tests = instructions.split_off(instructions.len().min(2));
+    match instructions.iter().all(is_jump) && !tests.iter().any(is_jump) {
+        true => Ok(tests),
+        false => Err("seccompiler made a rule of another shape than expected".to_owned()),
     }
 }
 
