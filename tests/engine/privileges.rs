@@ -15,8 +15,9 @@ pub(crate) const EDITS: &[Edit] = &[
     }),
     ("new-privileges", |plan| {
         plan.privileges.no_new_privs = false;
-        // Installing the filter sets it.
+        // Installing the filter sets it, and so does Landlock.
         plan.seccomp = None;
+        plan.landlock_scope.clear();
     }),
     ("unfiltered", |plan| plan.seccomp = None),
     ("readable-init", |plan| plan.privileges.hide_init = false),
