@@ -42,13 +42,13 @@ pub(super) fn assemble(answers: &[Answer]) -> Result<BpfProgram, String> {
     if let Some(bit) = MACHINE.second_table {
         let mut kill = program.target(Answer::Always(Verdict::Kill))?;
         let mut allow = program.target(Answer::Always(Verdict::Allow))?;
-        let mut skipped = program.branch(BPF_JEQ, SKIPPED, &mut allow, &mut kill);
-        program.branch(BPF_JSET, bit, &mut skipped, &mut root);
+        let mut skipped = program.branch(BPF_JEQ, SKIPPED, &mut allow, &mut kill)?;
+        program.branch(BPF_JSET, bit, &mut skipped, &mut root)?;
     }
     program.push(statement(BPF_LD | BPF_W | BPF_ABS, NUMBER));
     let mut number = program.here();
     let mut kill = program.target(Answer::Always(Verdict::Kill))?;
-    program.branch(BPF_JEQ, MACHINE.audit, &mut number, &mut kill);
+    program.branch(BPF_JEQ, MACHINE.audit, &mut number, &mut kill)?;
     program.push(statement(BPF_LD | BPF_W | BPF_ABS, ARCH));
     program.reversed.reverse();
     match program.reversed.len() {
@@ -109,11 +109,11 @@ impl Assembler {
                 *label = self.target(*answer)?;
             }
         }
-        Ok(self.branch(BPF_JGE, above[0].0, &mut above_label, &mut below_label))
+        self.branch(BPF_JGE, above[0].0, &mut above_label, &mut below_label)
     }
 
     /// A conditional jump. Labels that are too far are replaced by nearer ones.
-    fn branch(&mut self, test: u32, value: u32, yes: &mut Label, no: &mut Label) -> Label {
+    fn branch(&mut self, test: u32, value: u32, yes: &mut Label, no: &mut Label) -> Result<Label, String> {
         // One less than a jump reaches: if `no` has to move, that puts `yes` further away by one.
         const REACH: usize = 254;
         for label in [&mut *yes, &mut *no] {
@@ -121,10 +121,10 @@ impl Assembler {
                 *label = self.bring_near(*label);
             }
         }
-        let jump = |to| u8::try_from(to).unwrap_or(u8::MAX);
-        let (jt, jf) = (jump(self.distance(*yes)), jump(self.distance(*no)));
+        let jump = |to| u8::try_from(to).map_err(|_| "a jump of the filter is too far".to_owned());
+        let (jt, jf) = (jump(self.distance(*yes))?, jump(self.distance(*no))?);
         self.push(sock_filter { jt, jf, ..statement(BPF_JMP | test | BPF_K, value) });
-        self.here()
+        Ok(self.here())
     }
 
     /// The same instruction again if it ends the program, else a jump to it.
