@@ -169,7 +169,12 @@ fn links(dir: &str) -> Result<BTreeMap<String, String>, Failed> {
     let entries = fs::read_dir(dir).map_err(|error| format!("cannot read {dir}: {error}"))?;
     let mut found = BTreeMap::new();
     for entry in entries.flatten() {
-        let target = fs::read_link(entry.path()).map_err(|error| format!("cannot read {dir}: {error}"))?;
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            // Closed meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("cannot read {dir}: {error}").into()),
+        };
         found.insert(entry.file_name().to_string_lossy().into_owned(), target.to_string_lossy().into_owned());
     }
     Ok(found)
