@@ -4,6 +4,7 @@ use crate::common::edited::Edit;
 use crate::common::{Case, Need, Running, User, Verdict, case, output, process, wait_for};
 use crate::probe::{append, edited_sh, sh};
 use libtest_mimic::Failed;
+use sbx::profile::Level;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::Command;
@@ -20,6 +21,10 @@ pub(crate) const EDITS: &[Edit] = &[
         plan.landlock_scope.clear();
     }),
     ("unfiltered", |plan| plan.seccomp = None),
+    ("callers-keyring", |plan| {
+        plan.seccomp = None;
+        plan.privileges.session_keyring = Level::Off;
+    }),
     ("readable-init", |plan| plan.privileges.hide_init = false),
 ];
 
@@ -29,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(root_inside_has_no_capability),
         case!(without_the_drop_there_are_some),
         case!(programs_of_another_architecture_are_told).needs(Need::Program("gcc")),
+        case!(the_callers_keyring_stays_outside),
         case!(securebits_are_locked),
         case!(pid_1_is_closed),
         case!(signals_are_reset),
@@ -245,4 +251,24 @@ fn programs_of_another_architecture_are_told(user: &User) -> Verdict {
         "exits with 7, or the kernel has no 32-bit calls".to_owned()
     })?;
     Ok(())
+}
+
+/// Keyrings have no namespace. A session keyring of the caller's with a key in it, as a login makes one, and who finds the key:
+/// the filter is one wall, the empty keyring the other.
+fn the_callers_keyring_stays_outside(user: &User) -> Verdict {
+    // KEYCTL_JOIN_SESSION_KEYRING, add_key(2) into it, then the program; KEYCTL_SEARCH of the session keyring.
+    let with_key = "($t, $d, $s) = ('user', 'sbx-canary', 'secret'); syscall(250, 1, 0) > 0 or die 'join'; \
+                    syscall(248, $t, $d, $s, 6, -3) > 0 or die 'add'; exec @ARGV";
+    let search = "($t, $d) = ('user', 'sbx-canary'); print syscall(250, 10, -3, $t, $d, 0) > 0 ? 'found' : 'not found'";
+    let found = |command: &mut Command| -> Result<String, Failed> {
+        let mut caller = user.command("perl");
+        caller.args(["-e", with_key, "--"]).arg(command.get_program()).args(command.get_args());
+        Ok(output(caller.args(["perl", "-e", search]))?.exits(0)?.text())
+    };
+    let answers = [
+        found(&mut user.sbx())?,
+        found(&mut user.edited("unfiltered"))?,
+        found(&mut user.edited("callers-keyring"))?,
+    ];
+    if answers == ["not found", "not found", "found"] { Ok(()) } else { Err(format!("{answers:?}").into()) }
 }
