@@ -5,7 +5,7 @@ use super::account::User;
 use sbx::cli::{self, Action};
 use sbx::diag::{self, Diagnose, Severity};
 use sbx::plan::Plan;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,29 +23,42 @@ pub type Edit = (&'static str, fn(&mut Plan));
 /// To be called first in `main`: where this program was started by [`User::edited`], plans the run, edits the plan, calls
 /// `before` and carries the plan out. `None` in the test program itself.
 pub fn answer(edits: &[Edit], before: fn()) -> Option<ExitCode> {
+    let find = |name: &OsStr| {
+        let (_, edit) = edits.iter().find(|(known, _)| name == *known)?;
+        Some(vec![*edit])
+    };
+    answer_by(&find, before)
+}
+
+/// Like [`answer`], where a name can stand for several edits.
+pub fn answer_by(find: &dyn Fn(&OsStr) -> Option<Vec<fn(&mut Plan)>>, before: fn()) -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != WORD {
         return None;
     }
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<_> = arguments.collect();
-    let code = run(edits, &name, &arguments, before).unwrap_or_else(|(text, code)| {
+    let code = run(find, &name, &arguments, before).unwrap_or_else(|(text, code)| {
         let _ = std::io::stderr().write_all(text.as_bytes());
         code
     });
     Some(ExitCode::from(code))
 }
 
-fn run(edits: &[Edit], name: &OsString, arguments: &[OsString], before: fn()) -> Result<u8, (String, u8)> {
+fn run(
+    find: &dyn Fn(&OsStr) -> Option<Vec<fn(&mut Plan)>>,
+    name: &OsStr,
+    arguments: &[OsString],
+    before: fn(),
+) -> Result<u8, (String, u8)> {
     let mistake = |what: String| (format!("the test is wrong: {what}\n"), MISTAKE);
-    let (_, edit) =
-        edits.iter().find(|(known, _)| name == known).ok_or_else(|| mistake(format!("no edit {name:?}")))?;
+    let edits = find(name).ok_or_else(|| mistake(format!("no edit {name:?}")))?;
     let (invocation, output) = match cli::parse(arguments) {
         Ok(Action::Run(invocation, output)) => (invocation, output),
         other => return Err(mistake(format!("{other:?}"))),
     };
     let mut plan = sbx::plan(&invocation, output).map_err(|error| refusal(&error))?;
-    edit(&mut plan);
+    edits.iter().for_each(|edit| edit(&mut plan));
     before();
     let outcome = sbx::exec::run(&plan).map_err(|error| (render(&error), error.exit_code()))?;
     Ok(outcome.exit_code())

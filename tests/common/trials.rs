@@ -5,25 +5,37 @@ use super::need::Need;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// How a case ends.
 pub type Verdict = Result<(), Failed>;
 
 /// One behaviour to check. It runs as an ordinary user (`as_user::NAME`) and, where the tests were
 /// started as root, as root too (`as_root::NAME`).
-#[derive(Debug)]
 pub struct Case {
     name: String,
-    body: fn(&User) -> Verdict,
+    body: Arc<dyn Fn(&User) -> Verdict + Send + Sync>,
     as_user: bool,
     as_root: bool,
     needs: Vec<Need>,
 }
 
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 impl Case {
     /// A case for both the ordinary user and root. See also the macro `case!`.
-    pub fn new(name: &str, body: fn(&User) -> Verdict) -> Self {
-        Self { name: name.replace(' ', ""), body, as_user: true, as_root: true, needs: Vec::new() }
+    pub fn new(name: &str, body: impl Fn(&User) -> Verdict + Send + Sync + 'static) -> Self {
+        Self {
+            name: name.replace(' ', ""),
+            body: Arc::new(body),
+            as_user: true,
+            as_root: true,
+            needs: Vec::new(),
+        }
     }
 
     /// Runs as the ordinary user only.
@@ -46,7 +58,7 @@ impl Case {
 
     fn trial(&self, account: &Account, strict: bool) -> (Trial, Option<String>) {
         let name = format!("{}::{}", account.label(), self.name);
-        let body = self.body;
+        let body = Arc::clone(&self.body);
         let missing: Vec<_> =
             self.needs.iter().filter_map(|need| Some((need, need.missing(account)?))).collect();
         if missing.is_empty() {
