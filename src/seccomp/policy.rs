@@ -23,9 +23,9 @@ const REFUSED: &str = "@clock @cpu-emulation @debug @keyring @module @raw-io @re
      userfaultfd ustat vhangup";
 
 /// What is answered as a kernel that doesn't have it would, because programs then fall back: to `clone`, whose flags
-/// the filter can see; to `mount`; to plain reads and writes, which pass the filter one by one; to memory that is
-/// the same on every node.
-const ABSENT: &str = "clone3 io_uring_enter io_uring_register io_uring_setup \
+/// the filter can see, and `openat`, whose mode it can; to `mount`; to plain reads and writes, which pass the filter one
+/// by one; to memory that is the same on every node.
+const ABSENT: &str = "clone3 openat2 io_uring_enter io_uring_register io_uring_setup \
      get_mempolicy mbind migrate_pages move_pages set_mempolicy set_mempolicy_home_node";
 
 /// What a browser's sandbox needs to make namespaces.
@@ -33,7 +33,7 @@ const BROWSER: &str = "chroot clone clone3 unshare";
 
 /// What a container engine needs on top: mounts, and files that are not the payload's own alone.
 const FULL: &str = "@mount listmount listns setdomainname sethostname setns statmount \
-     chmod fchmod fchmodat fchmodat2 mknod mknodat";
+     chmod fchmod fchmodat fchmodat2 mknod mknodat creat open openat openat2";
 
 /// Calls whose arguments decide, with the check.
 const CHECKED: &[(&str, Check)] = &[
@@ -48,6 +48,9 @@ const CHECKED: &[(&str, Check)] = &[
     ("fchmod", Check::Mode(1)),
     ("fchmodat", Check::Mode(2)),
     ("fchmodat2", Check::Mode(2)),
+    ("creat", Check::Mode(1)),
+    ("open", Check::Open(1)),
+    ("openat", Check::Open(2)),
     ("mknod", Check::Node(1)),
     ("mknodat", Check::Node(2)),
 ];
@@ -55,9 +58,9 @@ const CHECKED: &[(&str, Check)] = &[
 /// Checks that no policy lifts: what they stop is never a payload's business, and `socket` is a wall of families.
 const ALWAYS: [&str; 3] = ["ioctl", "socket", "socketpair"];
 
-/// Calls about namespaces that stand in broad groups. A group doesn't lift their rules, only their own name: else
-/// `@system-service`, which asks for nothing unusual, would hand out user namespaces.
-const BY_NAME_ONLY: [&str; 3] = ["clone3", "setns", "unshare"];
+/// Calls about namespaces, and the one that hides a file's mode, that stand in broad groups. A group doesn't lift their
+/// rules, only their own name: else `@system-service`, which asks for nothing unusual, would hand out user namespaces.
+const BY_NAME_ONLY: [&str; 4] = ["clone3", "openat2", "setns", "unshare"];
 
 /// Calls that sbx itself makes to start the program, or that every program ends with.
 const NEEDED: [&str; 6] = ["execve", "exit", "exit_group", "read", "rt_sigreturn", "write"];
@@ -95,6 +98,8 @@ pub(super) enum Check {
     Control,
     /// No set-id bits in the mode, which is this argument.
     Mode(u8),
+    /// Its flags are this argument, and the next one the mode of a file that it makes: no set-id bits in that.
+    Open(u8),
     /// No device, and no set-id bits either.
     Node(u8),
 }
@@ -247,6 +252,13 @@ pub(super) fn rules(check: Check) -> Result<(Rules, Verdict), String> {
             list([(map, REFUSAL)], Verdict::Allow)
         }
         Check::Mode(argument) => list([(vec![(argument, none_of(SET_ID))], Verdict::Allow)], REFUSAL),
+        Check::Open(flags) => list(
+            [
+                (vec![(flags, none_of(MAKES_FILE))], Verdict::Allow),
+                (vec![(flags + 1, none_of(SET_ID))], Verdict::Allow),
+            ],
+            REFUSAL,
+        ),
         Check::Node(argument) => list(
             PLAIN_NODES.map(|kind| {
                 let masked = SeccompCmpOp::MaskedEq(u64::from(libc::S_IFMT | SET_ID));
@@ -265,6 +277,8 @@ const TERMINAL_TAKEOVER: [u32; 4] = [0x5412, 0x541c, 0x5423, 0x541d];
 const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const ADDR_NO_RANDOMIZE: u32 = 0x4_0000;
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+/// `O_CREAT` and the bit of `O_TMPFILE` that is its own: without them the mode is not looked at, and may be anything.
+const MAKES_FILE: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY).unsigned_abs();
 /// Regular files, the same by default, FIFOs and sockets.
 const PLAIN_NODES: [u32; 4] = [0, libc::S_IFREG, libc::S_IFIFO, libc::S_IFSOCK];
 

@@ -30,7 +30,7 @@ impl Random {
 }
 
 /// Values that a rule is about, for any argument.
-const TELLING: [u32; 48] = [
+const TELLING: [u32; 52] = [
     0,
     1,
     2,
@@ -66,6 +66,10 @@ const TELLING: [u32; 48] = [
     0x8000_0000,
     0x0100_0000,
     0x003d_0f00,
+    0o101,
+    0o102,
+    0o20_000_000,
+    0o20_200_002,
     0o644,
     0o4755,
     0o2755,

@@ -67,10 +67,12 @@ fn a_group_lifts_no_check_of_arguments_and_no_wall_around_namespaces() {
         assert_eq!(answer(&policy, "unshare", 0, 0), EPERM, "{group}");
         assert_eq!(answer(&policy, "setns", 0, 0), EPERM, "{group}");
         assert_eq!(answer(&policy, "clone3", 0, 0), ENOSYS, "{group}");
+        assert_eq!(answer(&policy, "openat2", 0, 0), ENOSYS, "{group}");
         assert_eq!(answer(&policy, "prctl", 35, 0), EPERM, "{group}");
     }
     assert_eq!(answer(&policy(&["@known"], &[]), "personality", 0x8_0000, 0), EPERM);
     assert_eq!(answer(&policy(&["@known"], &[]), "chmod", 0, 0o4755), EPERM);
+    assert_eq!(answer(&policy(&["@known"], &[]), "creat", 0, 0o2755), EPERM);
     assert_eq!(answer(&policy(&["@known"], &[]), "ustat", 0, 0), ALLOW);
 }
 
@@ -87,6 +89,8 @@ fn a_name_lifts_its_check_but_not_that_of_terminals_and_families() {
         ("unshare", 0, 0),
         ("setns", 0, 0),
         ("clone3", 0, 0),
+        ("creat", 0, 0o4755),
+        ("openat2", 0, 0),
     ] {
         assert_ne!(answer(&policy(&[], &[]), name, first, second), ALLOW, "{name}");
         assert_eq!(answer(&policy(&[name], &[]), name, first, second), ALLOW, "{name}");

@@ -11,7 +11,7 @@ const EPROTONOSUPPORT: Verdict = Verdict::Errno(93);
 const EAFNOSUPPORT: Verdict = Verdict::Errno(97);
 
 /// The calls whose arguments decide without nested namespaces.
-pub(crate) const CHECKED: [u32; 13] = [16, 41, 53, 56, 90, 91, 133, 135, 157, 259, 268, 302, 452];
+pub(crate) const CHECKED: [u32; 16] = [2, 16, 41, 53, 56, 85, 90, 91, 133, 135, 157, 257, 259, 268, 302, 452];
 
 pub(crate) fn decide(nested: NestedCalls, call: &Call) -> Verdict {
     if call.arch != X86_64 {
@@ -41,6 +41,8 @@ fn full(nr: u32) -> bool {
         457 | 458 | 470 => true,
         // chmod, fchmod, mknod, mknodat, fchmodat, fchmodat2
         90 | 91 | 133 | 259 | 268 | 452 => true,
+        // open, creat, openat, openat2
+        2 | 85 | 257 | 437 => true,
         _ => false,
     }
 }
@@ -59,8 +61,11 @@ fn none(call: &Call) -> Verdict {
         },
         // clone
         56 => unless((25..=30).any(|bit| arg(0) >> bit & 1 == 1) || arg(0) >> 17 & 1 == 1),
-        // chmod, fchmod; fchmodat, fchmodat2
-        90 | 91 => unless(arg(1) & 0o6000 > 0),
+        // open, openat: O_CREAT, __O_TMPFILE
+        2 => unless(arg(1) & 0o20_000_100 > 0 && arg(2) & 0o6000 > 0),
+        257 => unless(arg(2) & 0o20_000_100 > 0 && arg(3) & 0o6000 > 0),
+        // creat, chmod, fchmod; fchmodat, fchmodat2
+        85 | 90 | 91 => unless(arg(1) & 0o6000 > 0),
         268 | 452 => unless(arg(2) & 0o6000 > 0),
         // mknod, mknodat
         133 => node(arg(1)),
@@ -86,9 +91,9 @@ fn by_number(nr: u32) -> Verdict {
         139 | 156 | 181..=185 | 236..=239 => ENOSYS,
         // migrate_pages, move_pages; a gap; io_uring_*; open_tree to fspick; clone3
         256 | 279 | 337..=423 | 425..=427 | 428..=433 | 435 => ENOSYS,
-        // mount_setattr, process_mrelease, set_mempolicy_home_node, statmount to lsm_list_modules, open_tree_attr,
+        // openat2, mount_setattr, process_mrelease, set_mempolicy_home_node, statmount to lsm_list_modules, open_tree_attr,
         // listns, the future
-        442 | 448 | 450 | 457..=461 | 467 | 470 | 472.. => ENOSYS,
+        437 | 442 | 448 | 450 | 457..=461 | 467 | 470 | 472.. => ENOSYS,
         // ptrace, syslog, uselib, ustat, vhangup, modify_ldt, pivot_root, adjtimex, chroot
         101 | 103 | 134 | 136 | 153 | 154 | 155 | 159 | 161 => EPERM,
         // acct, settimeofday, mount, umount2, swapon, swapoff, reboot, set*name, iopl, ioperm, modules, quotactl,
