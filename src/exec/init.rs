@@ -84,18 +84,16 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
         nix::unistd::sethostname(name).at(Step::Hostname)?;
     }
     let proc = operations::new_proc().at(Step::Proc)?;
-    let ceiling = match inside.prepared.ceiling {
-        Some(name) => {
-            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-            Some(openat(&proc, name, flags, Mode::empty()).at(Step::Ceilings)?)
-        }
-        None => None,
-    };
+    for ceiling in &mut inside.prepared.ceilings {
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        ceiling.file = Some(openat(&proc, ceiling.path, flags, Mode::empty()).at(Step::Ceilings)?);
+    }
     let (root, stacked) = build_root(inside, proc)?;
     enter_root(&root, stacked)?;
     drop(root);
-    if let Some(file) = ceiling {
-        write_all(&file, b"0").at(Step::Ceilings)?;
+    for ceiling in &mut inside.prepared.ceilings {
+        let file = ceiling.file.take().ok_or(Errno::EBADF).at(Step::Ceilings)?;
+        write_all(&file, ceiling.value.to_bytes()).at(Step::Ceilings)?;
     }
     if let Some(offsets) = &inside.prepared.time_offsets {
         shift_clocks(offsets).at(Step::Time)?;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -85,6 +86,33 @@ pub(super) enum Upper {
     Directory { upper: CString, work: CString },
 }
 
+/// A limit of the user namespace.
+#[derive(Debug)]
+pub(super) struct Ceiling {
+    /// Its file in a procfs.
+    pub(super) path: &'static CStr,
+    /// What is written there.
+    pub(super) value: CString,
+    /// The file, once it is open.
+    pub(super) file: Option<OwnedFd>,
+}
+
+fn ceilings(plan: &Plan) -> Vec<Ceiling> {
+    let namespaces = match plan.namespaces.nested.value {
+        Nested::None => Some((c"sys/user/max_user_namespaces", 0)),
+        Nested::Browser => Some((c"sys/user/max_mnt_namespaces", 0)),
+        Nested::Full => None,
+    };
+    let watches = plan.limits.watches.iter().flat_map(|watches| {
+        [
+            (c"sys/user/max_inotify_instances", watches.instances),
+            (c"sys/user/max_inotify_watches", watches.files),
+        ]
+    });
+    let ceiling = |(path, value)| Ceiling { path, value: number(value), file: None };
+    namespaces.into_iter().chain(watches).map(ceiling).collect()
+}
+
 /// Everything that the inside needs.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -95,8 +123,7 @@ pub(super) struct Prepared {
     pub(super) gid_map: String,
     pub(super) hostname: Option<String>,
     pub(super) loopback: bool,
-    /// The file of `/proc/sys/user` that 0 is written to.
-    pub(super) ceiling: Option<&'static CStr>,
+    pub(super) ceilings: Vec<Ceiling>,
     pub(super) time_offsets: Option<String>,
     pub(super) candidates: Vec<CString>,
     /// The candidates come from `PATH`.
@@ -138,11 +165,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         gid_map: format!("{} {} 1", identity.gid, identity.outside_gid),
         hostname: plan.namespaces.uts.then(|| plan.hostname.value.clone()),
         loopback: plan.namespaces.network.value != NetworkMode::Host,
-        ceiling: match plan.namespaces.nested.value {
-            Nested::None => Some(c"sys/user/max_user_namespaces"),
-            Nested::Browser => Some(c"sys/user/max_mnt_namespaces"),
-            Nested::Full => None,
-        },
+        ceilings: ceilings(plan),
         time_offsets: plan.namespaces.time.as_ref().map(|offsets| time_offsets(&offsets.value)),
         candidates: plan
             .candidates

@@ -61,8 +61,9 @@ steps! {
     SealRoot = "make the root filesystem read-only",
     /// One pivot_root; the old root is detached.
     Pivot = "switch to the new root filesystem",
-    /// Ceilings on nested namespaces, through that procfs. Not before: each detached mount counts as a mount namespace.
-    Ceilings = "limit nested namespaces",
+    /// Ceilings on nested namespaces and on inotify, through that procfs. Not before: each detached mount counts as a mount
+    /// namespace.
+    Ceilings = "limit what the user namespace may hold",
     /// The time namespace and its offsets.
     Time = "shift the clocks",
     /// PID 1 is made unreadable and gets a session of its own.

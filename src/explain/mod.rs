@@ -173,6 +173,9 @@ fn limits(page: &mut Page, plan: &Plan) {
     if let Some(files) = &limits.open_files {
         page.line("open files", &files.value.to_string(), Some(&files.origin));
     }
+    if let Some(watches) = &limits.watches {
+        page.line("inotify", &format!("{} instances, {} files", watches.instances, watches.files), None);
+    }
     match &limits.timeout {
         Some(timeout) => page.line("time", &format!("{:?}", timeout.value), Some(&timeout.origin)),
         None => page.line("time", "no limit", None),

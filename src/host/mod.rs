@@ -120,6 +120,10 @@ pub struct Host {
     pub hosts: Vec<u8>,
     /// The version of Landlock's interface, 0 for none.
     pub landlock_abi: u32,
+    /// How many inotify instances, and files that they watch, all programs of the user together may have.
+    pub watches: Option<(u64, u64)>,
+    /// Paths of `/proc` that are about the machine and that no program needs.
+    pub private_proc: Vec<&'static str>,
     /// Paths of `/proc` that uid 0 may write although they act on the whole machine.
     pub writable_proc: Vec<&'static str>,
 }
@@ -131,18 +135,40 @@ impl Host {
     }
 }
 
-/// Paths below `/proc` that act on the whole machine. A process with kernel uid 0 may write there without any
-/// capability (`core_pattern` is one), so a sandbox that root starts gets them read-only.
-const MACHINE_PROC: &[&str] = &[
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-    "/proc/irq",
+/// What `/proc` says to everybody about the machine rather than about processes: the kernel's addresses, its command line,
+/// the names of the user's keys, devices and how often they interrupt.
+const PRIVATE_PROC: &[&str] = &[
     "/proc/bus",
-    "/proc/acpi",
+    "/proc/cmdline",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/key-users",
+    "/proc/keys",
     "/proc/scsi",
-    "/proc/fs",
-    "/proc/mtrr",
 ];
+
+/// What `/proc` says to kernel uid 0 alone, without any capability, or lets it do to the machine.
+const ROOT_PRIVATE_PROC: &[&str] = &[
+    "/proc/acpi",
+    "/proc/iomem",
+    "/proc/irq",
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/mtrr",
+    "/proc/sched_debug",
+    "/proc/slabinfo",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+];
+
+/// What acts on the whole machine but is needed for reading. A process with kernel uid 0 may write there without any
+/// capability (`core_pattern` is one), so a sandbox that root starts gets them read-only.
+const ROOT_WRITABLE_PROC: &[&str] = &["/proc/fs", "/proc/sys"];
 
 /// Looks at the machine and the caller.
 pub fn probe() -> Host {
@@ -183,12 +209,19 @@ pub fn probe() -> Host {
         resolv_conf: small_file("/etc/resolv.conf"),
         hosts: small_file("/etc/hosts"),
         landlock_abi: crate::sys::landlock::abi(),
-        writable_proc: if uid == 0 {
-            MACHINE_PROC.iter().copied().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
-        } else {
-            Vec::new()
-        },
+        watches: number("/proc/sys/user/max_inotify_instances")
+            .zip(number("/proc/sys/user/max_inotify_watches")),
+        private_proc: existing(&[PRIVATE_PROC, if uid == 0 { ROOT_PRIVATE_PROC } else { &[] }]),
+        writable_proc: existing(&[if uid == 0 { ROOT_WRITABLE_PROC } else { &[] }]),
     }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn existing(lists: &[&[&'static str]]) -> Vec<&'static str> {
+    lists.iter().copied().flatten().copied().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
 }
 
 /// The path without symlinks; as it is where it can't be resolved. Most have none, which one call tells.

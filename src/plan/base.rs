@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::mount::{Access, BindSource, Content, Mount, MountOp};
 use crate::host::{Entry, Host};
-use crate::profile::{HomeMode, NetworkMode, Profile, RootSource};
+use crate::profile::{HomeMode, Nested, NetworkMode, Profile, RootSource};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -152,6 +152,12 @@ impl Base<'_> {
         self.add(mounts, "/proc", MountOp::Proc);
         for path in &self.host.writable_proc {
             self.add(mounts, *path, MountOp::ReadOnly);
+        }
+        // The kernel makes no procfs in a nested namespace where something is mounted over the one around it.
+        if self.profile.namespaces.nested.value != Nested::Full {
+            for path in &self.host.private_proc {
+                self.add(mounts, *path, MountOp::Mask);
+            }
         }
         let dev = Path::new("/dev");
         for (name, major, minor) in DEVICES {

@@ -176,8 +176,21 @@ pub struct Limits {
     pub processes: Setting<u64>,
     /// Descriptors of each process (`RLIMIT_NOFILE`); the caller's own without it.
     pub open_files: Option<Setting<u64>>,
+    /// What may be watched; nothing is said of it where the kernel has no such limits.
+    pub watches: Option<Watches>,
     /// Wall-clock time.
     pub timeout: Option<Setting<Duration>>,
+}
+
+/// Ceilings on inotify in the user namespace (`/proc/sys/user`): the kernel counts per user, so without them a sandbox could
+/// take all that its user may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Watches {
+    /// Instances of inotify.
+    pub instances: u64,
+    /// Files and directories that all of them watch.
+    pub files: u64,
 }
 
 /// One variable of the payload's environment.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::mount::{Access, BindSource, Mount, MountOp};
-use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root};
+use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Watches};
 use super::{command, environment, unbuilt, walls};
 use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
@@ -297,11 +297,19 @@ fn limits(
         core: Setting::default_value(0),
         processes,
         open_files: profile.limits.open_files.clone(),
+        watches: host
+            .watches
+            .map(|(instances, files)| Watches { instances: half(instances), files: half(files) }),
         timeout: match &invocation.timeout {
             Some(timeout) => Some(Setting::new(*timeout, flag(timeout))),
             None => profile.limits.timeout.clone(),
         },
     })
+}
+
+/// What one sandbox gets of something that all programs of a user share.
+fn half(all: u64) -> u64 {
+    all.div_ceil(2)
 }
 
 fn privileges(invocation: &Invocation) -> Privileges {

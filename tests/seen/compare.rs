@@ -68,8 +68,12 @@ fn namespaces(found: &mut Vec<String>, plan: &Value, seen: &Seen) {
     same(found, "interfaces", &interfaces, &seen.payload.interfaces);
     let nested = namespaces["nested"]["value"].as_str().unwrap_or_default();
     for (kind, least) in [("user", "none"), ("mnt", "browser")] {
-        let closed = seen.ceilings.get(kind) == Some(&0);
+        let closed = seen.ceilings.get(format!("{kind}_namespaces").as_str()) == Some(&0);
         same(found, &format!("no {kind} namespaces inside"), &(nested == least), &closed);
+    }
+    for (key, name) in [("instances", "inotify_instances"), ("files", "inotify_watches")] {
+        let wanted = plan["limits"]["watches"][key].as_u64();
+        same(found, name, &wanted, &seen.ceilings.get(name).copied());
     }
     for clock in ["boottime", "monotonic"] {
         let key = format!("{clock}-ns");

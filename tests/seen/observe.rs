@@ -39,7 +39,7 @@ pub(crate) struct Seen {
     pub(crate) hostname: String,
     /// Seconds and nanoseconds of the offset of each clock.
     pub(crate) clocks: BTreeMap<String, (i64, i64)>,
-    /// How many namespaces of a kind may be made inside.
+    /// How many namespaces of a kind may be made inside, and how much may be watched.
     pub(crate) ceilings: BTreeMap<&'static str, u64>,
     /// The arguments of PID 1.
     pub(crate) init_argv: Vec<u8>,
@@ -143,7 +143,10 @@ fn look(user: &User, plan: &Value, init: i32, payload: i32) -> Result<Seen, Fail
         descriptors,
         hostname: enter(user, payload, "uts", &["uname", "-n"])?,
         clocks: clocks(&text(user, payload, "timens_offsets")?),
-        ceilings: [("user", ceiling(user, payload, "user")?), ("mnt", ceiling(user, payload, "mnt")?)].into(),
+        ceilings: ["user_namespaces", "mnt_namespaces", "inotify_instances", "inotify_watches"]
+            .into_iter()
+            .map(|name| Ok((name, ceiling(user, payload, name)?)))
+            .collect::<Result<_, Failed>>()?,
         init_argv: read(user, init, "cmdline")?,
         files: files(plan, payload),
     })
@@ -156,8 +159,8 @@ fn enter(user: &User, pid: &str, kind: &str, command: &[&str]) -> Result<String,
     Ok(output(nsenter.args(command))?.exits(0)?.text().trim().to_owned())
 }
 
-fn ceiling(user: &User, pid: &str, kind: &str) -> Result<u64, Failed> {
-    let file = format!("/proc/sys/user/max_{kind}_namespaces");
+fn ceiling(user: &User, pid: &str, name: &str) -> Result<u64, Failed> {
+    let file = format!("/proc/sys/user/max_{name}");
     Ok(enter(user, pid, "uts", &["cat", &file])?.parse().map_err(|_| format!("odd number in {file}"))?)
 }
 

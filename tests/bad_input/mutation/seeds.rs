@@ -163,6 +163,8 @@ pub(super) fn host() -> Host {
         resolv_conf: b"nameserver 127.0.0.1\n".to_vec(),
         hosts: Vec::new(),
         landlock_abi: 7,
+        watches: Some((128, 8193)),
+        private_proc: vec!["/proc/keys"],
         writable_proc: Vec::new(),
     }
 }

@@ -44,6 +44,8 @@ pub(crate) fn host() -> Host {
         resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
         hosts: b"192.0.2.2 intern\n".to_vec(),
         landlock_abi: 7,
+        watches: Some((128, 8193)),
+        private_proc: vec!["/proc/keys"],
         writable_proc: Vec::new(),
     }
 }
