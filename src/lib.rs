@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use cli::{Action, Format, Output, UsageError, When};
 use diag::{Diagnose, Severity};
-use exec::{ExecError, Outcome};
+use exec::{ExecError, Finished, Outcome};
 use host::{Host, WorkingDirectory};
 use invocation::Invocation;
 use plan::{Plan, PlanError};
@@ -98,9 +98,13 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
     for miss in plan.misses.iter().filter(|_| !output.quiet) {
         tell(&format!("sbx: warning: {miss}\n"));
     }
-    let outcome = exec::run(&plan).map_err(Error::Exec)?;
+    let Finished { outcome, appeared } = exec::run(&plan).map_err(Error::Exec)?;
     if let (Outcome::TimedOut, Some(limit), false) = (outcome, &plan.limits.timeout, output.quiet) {
         tell(&format!("sbx: warning: killed the command: its time of {:?} was up\n", limit.value));
+    }
+    for path in appeared.iter().filter(|_| !output.quiet) {
+        let path = diag::quote(path);
+        tell(&format!("sbx: warning: {path} is new, and can make programs run outside: look at it first\n"));
     }
     Ok(outcome)
 }

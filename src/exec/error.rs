@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::cause::{self, Cause};
+use super::prepare::Prepared;
 use super::step::{Failure, Step};
 use crate::diag::{Diagnose, Location, errno_words, quote};
 use crate::host;
@@ -58,6 +59,13 @@ pub enum ExecError {
         source: PathBuf,
         /// What it holds, or lies in.
         guarded: PathBuf,
+    },
+    /// The place of something protected can't be held.
+    Placeholder {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        errno: Errno,
     },
     /// A descriptor that can't be handed over.
     Descriptor {
@@ -119,13 +127,17 @@ impl ExecError {
     }
 
     /// The message for a step that failed inside.
-    pub(super) fn of_failure(plan: &Plan, candidates: usize, failure: Failure) -> Self {
+    pub(super) fn of_failure(plan: &Plan, prepared: &Prepared, failure: Failure) -> Self {
         let item = failure.item as usize;
         let object = match failure.step {
-            Step::Exec | Step::Interpreter => return program_error(plan, candidates, failure),
+            Step::Exec | Step::Interpreter => return program_error(plan, prepared.candidates.len(), failure),
             Step::Directory => quote(&plan.directory.value.0),
             Step::Descriptors => plan.keep_fds.get(item).map_or_else(String::new, ToString::to_string),
             Step::Hostname => quote(&plan.hostname.value),
+            Step::Protect => {
+                let island = prepared.protection.islands.keys().nth(item.saturating_sub(plan.mounts.len()));
+                island.map_or_else(String::new, quote)
+            }
             Step::Source => plan.mounts.get(item).map_or_else(String::new, source_in_words),
             Step::Restrict
             | Step::Filesystem
@@ -217,6 +229,12 @@ impl fmt::Display for ExecError {
                 quote(source),
                 quote(guarded)
             ),
+            ExecError::Placeholder { path, errno: Errno::EEXIST } => {
+                write!(f, "cannot protect {}: it has come into being just now", quote(path))
+            }
+            ExecError::Placeholder { path, errno } => {
+                write!(f, "cannot hold the place of {}: {}", quote(path), errno_words(*errno))
+            }
             ExecError::Descriptor { fd, why } => {
                 write!(f, "cannot hand over descriptor {fd}: {}", why)
             }
@@ -261,6 +279,12 @@ impl Diagnose for ExecError {
             ExecError::Guarded { .. } => {
                 Some("name the directories below it that the program needs".to_owned())
             }
+            ExecError::Placeholder { errno: Errno::EEXIST, .. } => Some("run it again".to_owned()),
+            ExecError::Placeholder { .. } => Some(
+                "make the directory writable for yourself, or take the path off the list: \
+                 --set 'filesystem.protect=[\"-PATH\"]'"
+                    .to_owned(),
+            ),
             ExecError::Descriptor { fd, why } if why == "it is not open" => {
                 Some(format!("open it for sbx, as in {fd}<FILE"))
             }

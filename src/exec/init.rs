@@ -20,6 +20,7 @@ use super::mounts::Builder;
 use super::operations;
 use super::prepare::Prepared;
 use super::step::{At, Failure, Report, Result, Step};
+use super::walk;
 use crate::host;
 use crate::plan::Plan;
 use crate::profile::{LandlockScope, Setting};
@@ -39,6 +40,8 @@ pub(super) struct Inside<'a> {
     pub(super) report: OwnedFd,
     /// Hangs up when sbx is gone.
     pub(super) lifeline: OwnedFd,
+    /// Leads to the janitor of placeholders, if there are any.
+    pub(super) janitor: Option<&'a OwnedFd>,
 }
 
 /// Never returns: not into the caller's code, of which this is a copy, even if a bug panics.
@@ -74,6 +77,9 @@ fn send(report: BorrowedFd<'_>, what: Report) {
 fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     let plan = inside.plan;
     tie_to_parent(&inside.lifeline)?;
+    if let Some(socket) = inside.janitor.take() {
+        tell_janitor(socket).at(Step::Janitor)?;
+    }
     process::reset_signals().at(Step::Signals)?;
     map_ids(inside.prepared)?;
     let caller_umask = umask(Mode::empty());
@@ -83,7 +89,12 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     if let Some(name) = &inside.prepared.hostname {
         nix::unistd::sethostname(name).at(Step::Hostname)?;
     }
-    let proc = operations::new_proc().at(Step::Proc)?;
+    let proc = match plan.namespaces.pid {
+        true => operations::new_proc(),
+        // The caller's own may not be made anew.
+        false => walk::open_directory(c"/proc"),
+    };
+    let proc = proc.at(Step::Proc)?;
     for ceiling in &mut inside.prepared.ceilings {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         ceiling.file = Some(openat(&proc, ceiling.path, flags, Mode::empty()).at(Step::Ceilings)?);
@@ -119,6 +130,13 @@ fn tie_to_parent(lifeline: &OwnedFd) -> Result<()> {
         0 => Ok(()),
         _ => Err(Failure { step: Step::Lifeline, item: 0, errno: Errno::EPIPE }),
     }
+}
+
+/// Sends the janitor what it waits for before it takes the placeholders away: the end of PID 1. From here on not even a
+/// killed sbx leaves it without. Its socket is closed with everything else that PID 1 doesn't need, and not before then: the
+/// janitor waits for that too.
+fn tell_janitor(socket: &OwnedFd) -> nix::Result<()> {
+    process::send_descriptor(socket, process::pidfd_of_self()?)
 }
 
 /// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).

@@ -12,9 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2};
 
 use super::init::{self, Inside};
+use super::janitor::Janitor;
 use super::prepare::{self, Prepared};
 use super::step::{REPORT_SIZE, Report};
-use super::{ExecError, Outcome};
+use super::{ExecError, Finished, Outcome};
 use crate::plan::Plan;
 use crate::profile::{Level, NetworkMode};
 use crate::sys::process::{self, Clone3};
@@ -23,12 +24,16 @@ use crate::sys::process::{self, Clone3};
 /// the user's quota until the kernel gets round to freeing them.
 const SESSION_KEYRING: &CStr = c"sbx-empty";
 
-pub(super) fn run(plan: &Plan) -> Result<Outcome, ExecError> {
+pub(super) fn run(plan: &Plan) -> Result<Finished, ExecError> {
     let outside = |what| move |errno| ExecError::Outside { what, errno };
     let mut prepared = prepare::prepare(plan)?;
     assert_single_threaded()?;
     process::close_on_exec_from(3).map_err(outside("mark descriptors close-on-exec"))?;
     join_keyring(plan)?;
+    let janitor = match &prepared.protection {
+        protection if protection.places.is_empty() => None,
+        protection => Some(Janitor::start(&protection.places)?),
+    };
     let (lifeline, lifeline_held) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let (reports, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let whole = Vec::with_capacity(prepared.items.iter().filter(|item| item.binds_root()).count());
@@ -38,13 +43,15 @@ pub(super) fn run(plan: &Plan) -> Result<Outcome, ExecError> {
     let Some((pid, pidfd)) = made else {
         drop(lifeline_held);
         drop(reports);
-        init::run(Inside { plan, prepared: &mut prepared, whole, report, lifeline })
+        let janitor = janitor.as_ref().and_then(Janitor::socket);
+        init::run(Inside { plan, prepared: &mut prepared, whole, report, lifeline, janitor })
     };
     drop(report);
     drop(lifeline);
     let outcome = Init { pid, pidfd, reports }.supervise(plan, &prepared);
     drop(lifeline_held);
-    outcome
+    drop(janitor);
+    Ok(Finished { outcome: outcome?, appeared: prepared.protection.appeared() })
 }
 
 /// The child of a `clone3` has only the thread that called it: a lock that another one held would stay held for good.
@@ -107,9 +114,7 @@ impl Init {
         }
         self.wait();
         match self.report() {
-            Some(Report::Failed(failure)) => {
-                Err(ExecError::of_failure(plan, prepared.candidates.len(), failure))
-            }
+            Some(Report::Failed(failure)) => Err(ExecError::of_failure(plan, prepared, failure)),
             Some(Report::Exited(code)) => Ok(Outcome::Exited(code)),
             Some(Report::Signaled(signal)) => Ok(Outcome::Signaled(signal)),
             None if timed_out => Ok(Outcome::TimedOut),

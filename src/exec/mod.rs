@@ -6,17 +6,21 @@ mod cause;
 mod error;
 mod files;
 mod init;
+mod janitor;
 mod launch;
 mod mounts;
 mod operations;
 mod overlay;
 mod prepare;
+mod protect;
 mod sources;
 mod step;
 mod walk;
 
 pub use error::ExecError;
 pub use step::{Failure, Step};
+
+use std::path::PathBuf;
 
 use crate::plan::Plan;
 
@@ -42,10 +46,19 @@ impl Outcome {
     }
 }
 
+/// What there is to say when a run is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// Protected paths of the host's that did not exist and now do: nothing held their place.
+    pub appeared: Vec<PathBuf>,
+}
+
 /// Runs the plan's command in the plan's sandbox and waits for its end.
 ///
 /// # Errors
 /// [`ExecError`]: the command did not run, except for [`ExecError::InitKilled`].
-pub fn run(plan: &Plan) -> Result<Outcome, ExecError> {
+pub fn run(plan: &Plan) -> Result<Finished, ExecError> {
     launch::run(plan)
 }

@@ -13,6 +13,7 @@ use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_lin
 use super::mounts::Builder;
 use super::overlay;
 use super::prepare::{Fresh, Item, Op, Prepared};
+use super::protect::Island;
 use super::sources::Source;
 use super::step::{At, Failure, Result, Step};
 use super::walk;
@@ -73,6 +74,7 @@ impl<'a> Builder<'a> {
             }
             Op::Mask => self.mask(item),
             Op::ReadOnly => self.read_only(item),
+            Op::Island(island) => self.island(item, *island).at_item(Step::Protect, n),
         }
     }
 
@@ -222,6 +224,16 @@ impl<'a> Builder<'a> {
         let tree = self.clone_inside(item, true)?;
         mount::restrict(&tree, MountAttr::RDONLY, true).at_item(Step::Restrict, n)?;
         self.attach(item, &tree, kind == SFlag::S_IFDIR)
+    }
+
+    /// Mounts what is there over itself, a link too: what has a mount can be neither renamed, replaced nor removed.
+    fn island(&mut self, item: &'a Item, island: Island) -> nix::Result<()> {
+        let parent = walk::open_without_links(&self.root, &item.parent, OFlag::O_DIRECTORY)?;
+        let tree = mount::clone_tree(&parent, &item.name, true)?;
+        if island == Island::ReadOnly {
+            mount::restrict(&tree, MountAttr::RDONLY, true)?;
+        }
+        mount::attach(&tree, &parent, &item.name)
     }
 
     /// A detached copy of what is at the destination.

@@ -4,11 +4,12 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
 use super::ExecError;
+use super::protect::{Island, Protection, Writable};
 use super::sources::{Resolver, Source};
 use seccompiler::BpfProgram;
 
@@ -58,6 +59,7 @@ pub(super) enum Op {
     Chmod { mode: u32 },
     Mask,
     ReadOnly,
+    Island(Island),
 }
 
 /// The parameters of a new tmpfs.
@@ -116,7 +118,9 @@ fn ceilings(plan: &Plan) -> Vec<Ceiling> {
 /// Everything that the inside needs.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    /// The plan's mounts, then the islands of its protected paths, which count on from there.
     pub(super) items: Vec<Item>,
+    pub(super) protection: Protection,
     pub(super) root_size: CString,
     pub(super) root_inodes: CString,
     pub(super) uid_map: String,
@@ -149,6 +153,10 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         items.push(item(index, &mount.dest, op)?);
     }
     resolver.check_links()?;
+    let protection = Protection::of(plan, &writable_directories(plan, &items));
+    for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
+        items.push(item(index, dest, Op::Island(*island))?);
+    }
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let identity = &plan.identity;
     let environment = plan.environment.iter().map(|variable| {
@@ -159,6 +167,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     });
     Ok(Prepared {
         items,
+        protection,
         root_size: number(plan.root.size),
         root_inodes: number(plan.root.inodes),
         uid_map: format!("{} {} 1", identity.uid, identity.outside_uid),
@@ -186,6 +195,25 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         },
         own_devices: Vec::with_capacity(tmpfs + 1),
     })
+}
+
+/// The host's directories that the plan lets the sandbox write, sbx's own aside.
+fn writable_directories(plan: &Plan, items: &[Item]) -> Vec<Writable> {
+    let writable = |item: &Item| {
+        let mount = plan.mounts.get(item.index as usize)?;
+        match (&item.op, &mount.op) {
+            (
+                Op::Bind { source: Source { path, is_dir: true, .. }, .. },
+                MountOp::Bind { access: Access::Writable, create: None, .. },
+            ) => Some(Writable {
+                mount: item.index as usize,
+                source: PathBuf::from(OsStr::from_bytes(path.to_bytes())),
+                dest: mount.dest.clone(),
+            }),
+            _ => None,
+        }
+    };
+    items.iter().filter_map(writable).collect()
 }
 
 fn compile(filter: &Seccomp) -> Result<BpfProgram, ExecError> {

@@ -31,6 +31,8 @@ macro_rules! steps {
 steps! {
     /// PID 1 asks to die with sbx, and sees that sbx still lives.
     Lifeline = "tie the sandbox to sbx",
+    /// The janitor of placeholders is told whose end it waits for.
+    Janitor = "leave the placeholders to their janitor",
     /// Default signal dispositions and an empty mask.
     Signals = "reset signals",
     /// setgroups, uid_map, gid_map.
@@ -57,6 +59,8 @@ steps! {
     Attach = "mount",
     /// A file, directory, link or mode in the root filesystem.
     Create = "make",
+    /// A protected path, or a directory above one, becomes a mount of its own.
+    Protect = "protect",
     /// The root is made read-only.
     SealRoot = "make the root filesystem read-only",
     /// One pivot_root; the old root is detached.

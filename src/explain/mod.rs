@@ -162,6 +162,11 @@ fn filesystem(page: &mut Page, plan: &Plan) {
         };
         page.line(mount.op.word(), &what, Some(&mount.origin));
     }
+    for group in plan.protect.chunk_by(|left, right| left.origin == right.origin) {
+        let paths: Vec<String> = group.iter().map(|protected| escape(&protected.path)).collect();
+        let origin = group.first().map(|protected| &protected.origin);
+        page.line("protect", &format!("in what is writable: {}", paths.join(" ")), origin);
+    }
 }
 
 fn limits(page: &mut Page, plan: &Plan) {

@@ -141,6 +141,8 @@ const PRIVATE_PROC: &[&str] = &[
     "/proc/bus",
     "/proc/cmdline",
     "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
     "/proc/kallsyms",
     "/proc/key-users",
     "/proc/keys",
@@ -150,7 +152,6 @@ const PRIVATE_PROC: &[&str] = &[
 /// What `/proc` says to kernel uid 0 alone, without any capability, or lets it do to the machine.
 const ROOT_PRIVATE_PROC: &[&str] = &[
     "/proc/acpi",
-    "/proc/iomem",
     "/proc/irq",
     "/proc/kcore",
     "/proc/kmsg",

@@ -12,6 +12,7 @@ mod entries;
 mod environment;
 mod error;
 mod mount;
+mod protect;
 mod resolve;
 mod unbuilt;
 mod walls;
@@ -27,6 +28,7 @@ use crate::seccomp::{NestedCalls, Policy};
 
 pub use error::PlanError;
 pub use mount::{Access, BindSource, Content, Mount, MountOp, OverlayUpper};
+pub use protect::{Placeholder, Protected};
 pub use resolve::resolve;
 
 /// Everything that a run will do.
@@ -54,6 +56,8 @@ pub struct Plan {
     /// sbx's own profiles and state, which a sandbox could widen its next run with.
     #[serde(serialize_with = "bytes::paths")]
     pub guarded: Vec<PathBuf>,
+    /// What stays read-only in the host's directories that are bound writable.
+    pub protect: Vec<Protected>,
     /// Privileges of PID 1 and the payload.
     pub privileges: Privileges,
     /// The filter of system calls; none only in a test that switches it off.

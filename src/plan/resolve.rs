@@ -8,7 +8,7 @@ use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Watches};
-use super::{command, environment, unbuilt, walls};
+use super::{command, environment, protect, unbuilt, walls};
 use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
@@ -87,6 +87,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         mounts: layout.into_mounts(),
         mount_points_on_host: false,
         guarded: guarded(host),
+        protect: protect::protected(profile),
         privileges: privileges(invocation),
         seccomp: Some(walls::seccomp(profile)?),
         landlock_scope,

@@ -62,7 +62,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         listed("filesystem.layers", &filesystem.layers),
         more("filesystem.writable", &filesystem.writable, |writable| *writable != WritableLayer::Tmpfs),
         more("filesystem.cwd", &filesystem.cwd, |cwd| invocation.cwd.is_none() && *cwd == CwdMode::Overlay),
-        listed("filesystem.protect", &filesystem.protect),
         more("filesystem.arguments", &filesystem.arguments, |mode| *mode != ArgumentsMode::None),
         more("privileges.uid", &privileges.uid, |map| *map == UidMap::Subordinate),
         listed("privileges.capabilities", &privileges.capabilities),

@@ -26,6 +26,22 @@ const KEPT_VARIABLES: &[&str] = &[
     "TZ",
 ];
 
+/// What in a project's directory is run by other programs of the user, or tells them what to run: hooks and settings of git,
+/// editors, shells, cargo and agents. `commondir` names another directory to take git's settings from.
+const PROTECTED: &[&str] = &[
+    ".git/hooks",
+    ".git/config",
+    ".git/commondir",
+    ".vscode",
+    ".idea",
+    ".envrc",
+    ".husky",
+    ".devcontainer",
+    ".cargo/config.toml",
+    ".claude",
+    ".mcp.json",
+];
+
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -39,7 +55,7 @@ impl Default for Profile {
                 writable: Setting::default_value(WritableLayer::Tmpfs),
                 cwd: Setting::default(),
                 entries: Vec::new(),
-                protect: Vec::new(),
+                protect: PROTECTED.iter().map(|path| Setting::default_value((*path).to_owned())).collect(),
                 arguments: Setting::default(),
             },
             home: Setting::default(),

@@ -204,7 +204,6 @@ const UNBUILT: &[(&str, &str, &str)] = &[
     ("filesystem.writable", "filesystem", "writable = 'none'"),
     ("filesystem.cwd", "filesystem", "cwd = 'overlay'"),
     ("filesystem.overlay", "filesystem", "overlay = ['/srv']"),
-    ("filesystem.protect", "filesystem", "protect = ['.git/hooks']"),
     ("filesystem.arguments", "filesystem", "arguments = 'ro'"),
     ("privileges.uid", "privileges", "uid = 'subordinate'"),
     ("privileges.capabilities", "privileges", "capabilities = ['CAP_NET_ADMIN']"),
@@ -247,7 +246,7 @@ fn keys_that_are_not_built(user: &User) -> Verdict {
 /// A key that says what is so anyway asks for nothing.
 fn keys_that_are_not_built_at_their_default(user: &User) -> Verdict {
     let text = "schema = 1\nseccomp.multiarch = false\ndisplay = { wayland = false, x11 = 'off' }\ndevices.gpu = false\n\
-                filesystem = { writable = 'tmpfs', protect = [], arguments = 'none' }\nlandlock.level = 'available'\n";
+                filesystem = { writable = 'tmpfs', arguments = 'none' }\nlandlock.level = 'available'\n";
     profile(user, "x", text)?;
     output(user.sbx().args(["-p", "x", "true"]))?.exits(0)?.stderr_is("")?;
     Ok(())

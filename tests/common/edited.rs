@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 
 /// The first argument of such a run.
-const WORD: &str = "--edited";
+pub const WORD: &str = "--edited";
 
 /// The exit status of such a run when the test itself is wrong.
 const MISTAKE: u8 = 99;
@@ -60,8 +60,8 @@ fn run(
     let mut plan = sbx::plan(&invocation, output).map_err(|error| refusal(&error))?;
     edits.iter().for_each(|edit| edit(&mut plan));
     before();
-    let outcome = sbx::exec::run(&plan).map_err(|error| (render(&error), error.exit_code()))?;
-    Ok(outcome.exit_code())
+    let finished = sbx::exec::run(&plan).map_err(|error| (render(&error), error.exit_code()))?;
+    Ok(finished.outcome.exit_code())
 }
 
 fn refusal(error: &sbx::Error) -> (String, u8) {

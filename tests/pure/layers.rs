@@ -19,7 +19,8 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
 const INSIDE: [&str; 6] = ["files", "init", "mounts", "operations", "overlay", "walk"];
-const OUTSIDE: [&str; 7] = ["cause", "error", "launch", "mod", "prepare", "sources", "step"];
+const OUTSIDE: [&str; 9] =
+    ["cause", "error", "janitor", "launch", "mod", "prepare", "protect", "sources", "step"];
 
 /// What allocates, formats or prints.
 const ALLOCATES: [&str; 16] = [

@@ -5,13 +5,12 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 26] = [
+const KEYS: [(&str, &[&str], &[&str]); 25] = [
     ("app-id", &["\"org.example.Build\""], &[]),
     ("filesystem.root", &["\"/srv/root\"", "\"image:debian\""], &["\"host\"", "\"empty\""]),
     ("filesystem.layers", &["[\"/srv/layer\"]"], &["[]"]),
     ("filesystem.writable", &["\"none\"", "\"layer:x\"", "\"/srv/up\""], &["\"tmpfs\""]),
     ("filesystem.cwd", &["\"overlay\""], &["\"none\"", "\"rw\"", "\"ro\""]),
-    ("filesystem.protect", &["[\".git/hooks\"]"], &["[]"]),
     ("filesystem.arguments", &["\"ro\"", "\"rw\""], &["\"none\""]),
     ("privileges.uid", &["\"subordinate\""], &["\"same\"", "\"root\""]),
     ("privileges.capabilities", &["[\"CAP_NET_ADMIN\"]"], &["[]"]),
