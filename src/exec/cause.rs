@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::step::{Failure, Step};
 use crate::diag::{errno_words, quote};
 use crate::plan::{MountOp, Plan};
+use crate::sys::NO_EFFECT;
 
 /// A cause and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +134,12 @@ fn of_apparmor() -> Option<Cause> {
 pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
     let mount = plan.mounts.get(failure.item as usize);
     let refused = matches!(failure.errno, Errno::EPERM | Errno::EACCES);
+    if failure.errno == NO_EFFECT {
+        return Some(Cause::new(
+            "the kernel took the call, and it had no effect",
+            "run sbx where no tracer and no emulated kernel stands between it and the kernel",
+        ));
+    }
     match failure.step {
         Step::PlantedLink => Some(Cause::new(
             "a symlink on the way lies in a directory that the sandbox can write, and may have been planted by it",

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::cause::{self, Cause};
 use super::prepare::Prepared;
-use super::step::{Failure, Step};
+use super::step::{DIFFERENCES, Failure, Step};
 use crate::diag::{Diagnose, Location, errno_words, quote};
 use crate::host;
 use crate::plan::{BindSource, Mount, MountOp, Plan};
@@ -134,17 +134,20 @@ impl ExecError {
             Step::Directory => quote(&plan.directory.value.0),
             Step::Descriptors => plan.keep_fds.get(item).map_or_else(String::new, ToString::to_string),
             Step::Hostname => quote(&plan.hostname.value),
-            Step::Protect => {
-                let island = prepared.protection.islands.keys().nth(item.saturating_sub(plan.mounts.len()));
-                island.map_or_else(String::new, quote)
-            }
+            Step::Confirm => (*DIFFERENCES.get(item).unwrap_or(&"")).to_owned(),
             Step::Source => plan.mounts.get(item).map_or_else(String::new, source_in_words),
-            Step::Restrict
+            Step::Protect
+            | Step::ConfirmMount
+            | Step::Restrict
             | Step::Filesystem
             | Step::Target
             | Step::PlantedLink
             | Step::Attach
-            | Step::Create => plan.mounts.get(item).map_or_else(String::new, |mount| quote(&mount.dest)),
+            | Step::Create => {
+                let island = || prepared.protection.islands.keys().nth(item - plan.mounts.len());
+                let dest = plan.mounts.get(item).map(|mount| &mount.dest).or_else(island);
+                dest.map_or_else(String::new, quote)
+            }
             _ => String::new(),
         };
         let cause = cause::of_step(plan, failure);

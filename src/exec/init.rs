@@ -13,12 +13,13 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, chdir, fchdir, pivot_root, setpgid, setsid};
+use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid};
 
 use super::files::write_all;
 use super::mounts::Builder;
 use super::operations;
 use super::prepare::Prepared;
+use super::readback::{self, ScopeProbe, read_all, took_effect};
 use super::step::{At, Failure, Report, Result, Step};
 use super::walk;
 use crate::host;
@@ -95,26 +96,28 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
         false => walk::open_directory(c"/proc"),
     };
     let proc = proc.at(Step::Proc)?;
+    let view = proc.try_clone().map_err(|_| Errno::EMFILE).at(Step::Proc)?;
     for ceiling in &mut inside.prepared.ceilings {
-        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         ceiling.file = Some(openat(&proc, ceiling.path, flags, Mode::empty()).at(Step::Ceilings)?);
     }
     let (root, stacked) = build_root(inside, proc)?;
     enter_root(&root, stacked)?;
-    drop(root);
+    let root = (mount::mount_id_of(root).at(Step::Pivot)?, plan.root.read_only);
     for ceiling in &mut inside.prepared.ceilings {
         let file = ceiling.file.take().ok_or(Errno::EBADF).at(Step::Ceilings)?;
-        write_all(&file, ceiling.value.to_bytes()).at(Step::Ceilings)?;
+        set_ceiling(&file, ceiling.value.to_bytes()).at(Step::Ceilings)?;
     }
     if let Some(offsets) = &inside.prepared.time_offsets {
         shift_clocks(offsets).at(Step::Time)?;
     }
-    hide(inside).at(Step::HideInit)?;
+    hide(inside, &view).at(Step::HideInit)?;
     drop_privileges(plan)?;
+    confirm_mounts(inside.prepared, &view, root)?;
     umask(caller_umask);
     match process::fork().at(Step::Fork)? {
         Forked::Parent(pid) => Ok(pid),
-        Forked::Child => match payload(inside) {
+        Forked::Child => match payload(inside, &view) {
             Ok(never) => match never {},
             Err(failure) => fail(inside.report.as_fd(), failure, exit_code(failure)),
         },
@@ -125,6 +128,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
 /// that no moment is left between them.
 fn tie_to_parent(lifeline: &OwnedFd) -> Result<()> {
     prctl::set_pdeathsig(Some(Signal::SIGKILL)).at(Step::Lifeline)?;
+    took_effect(prctl::get_pdeathsig() == Ok(Some(Signal::SIGKILL))).at(Step::Lifeline)?;
     let mut hung_up = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
     match poll(&mut hung_up, PollTimeout::ZERO).at(Step::Lifeline)? {
         0 => Ok(()),
@@ -151,16 +155,21 @@ fn map_ids(prepared: &Prepared) -> Result<()> {
         let file = file.at_item(Step::IdMap, item)?;
         nix::unistd::write(&file, text.as_bytes()).at_item(Step::IdMap, item)?;
     }
-    Ok(())
+    // The maps are seen in the payload's status; this is not.
+    let mut denied = [0; 8];
+    let length = read_all(nix::fcntl::AT_FDCWD, c"/proc/self/setgroups", &mut denied).at(Step::IdMap)?;
+    took_effect(denied.get(..length) == Some(b"deny\n")).at(Step::IdMap)
 }
 
 /// The root tmpfs and everything in it; with it the number of mounts that are stacked below the root.
 fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<(OwnedFd, usize)> {
     let mut own = std::mem::take(&mut inside.prepared.own_devices);
+    let mut attached = std::mem::take(&mut inside.prepared.attached);
     let prepared = &*inside.prepared;
     operations::clone_root(prepared, &mut inside.whole)?;
     let sizes = (prepared.root_size.as_c_str(), prepared.root_inodes.as_c_str());
-    let mut builder = Builder::new(sizes, &mut own, proc, inside.plan.mount_points_on_host)?;
+    let on_host = inside.plan.mount_points_on_host;
+    let mut builder = Builder::new(sizes, &mut own, proc, on_host, &mut attached)?;
     for item in &prepared.items {
         let whole = inside.whole.iter().find(|(index, _)| *index == item.index).map(|(_, tree)| tree);
         builder.perform(item, whole)?;
@@ -168,6 +177,7 @@ fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<(OwnedFd, usize)
     let root = builder.finish(inside.plan.root.read_only)?;
     // The vector is given up rather than freed: its memory belongs to an allocator that this process leaves alone.
     std::mem::forget(own);
+    inside.prepared.attached = attached;
     Ok(root)
 }
 
@@ -188,26 +198,47 @@ fn enter_root(root: &OwnedFd, stacked: usize) -> Result<()> {
     }
 }
 
+fn set_ceiling(file: &OwnedFd, value: &[u8]) -> nix::Result<()> {
+    write_all(file, value)?;
+    let mut now = [0; 24];
+    let length = nix::sys::uio::pread(file, &mut now, 0)?;
+    took_effect(now.get(..length).is_some_and(|now| now.trim_ascii_end() == value))
+}
+
 /// A time namespace for all later children. Its offsets can only be written before the first of them.
 fn shift_clocks(offsets: &str) -> nix::Result<()> {
     unshare(CLONE_NEWTIME)?;
     let file =
         nix::fcntl::open(c"/proc/self/timens_offsets", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    write_all(&file, offsets.as_bytes())
+    write_all(&file, offsets.as_bytes())?;
+    let mut now = [0; 256];
+    let length = read_all(nix::fcntl::AT_FDCWD, c"/proc/self/timens_offsets", &mut now)?;
+    let now = now.get(..length).unwrap_or_default();
+    took_effect(readback::words(now).eq(readback::words(offsets.as_bytes())))
 }
 
 /// PID 1 becomes unreadable for the payload, closes what else the caller leaked to it, and leaves the caller's terminal
 /// session.
-fn hide(inside: &mut Inside<'_>) -> nix::Result<()> {
+fn hide(inside: &mut Inside<'_>, view: &OwnedFd) -> nix::Result<()> {
     let prepared = &mut *inside.prepared;
-    prepared.kept.extend([inside.report.as_raw_fd(), inside.lifeline.as_raw_fd()]);
+    prepared.kept.extend([inside.report.as_raw_fd(), inside.lifeline.as_raw_fd(), view.as_raw_fd()]);
     prepared.kept.sort_unstable();
     process::close_all_but(&prepared.kept)?;
     if inside.plan.privileges.hide_init {
         prctl::set_dumpable(false)?;
+        took_effect(prctl::get_dumpable() == Ok(false))?;
         process::hide_arguments(c"sbx-init");
     }
-    setsid().map(drop)
+    took_effect(setsid()? == getpid())
+}
+
+fn confirm_mounts(prepared: &mut Prepared, view: &OwnedFd, root: (u64, bool)) -> Result<()> {
+    let mut attached = std::mem::take(&mut prepared.attached);
+    let mut table = std::mem::take(&mut prepared.table);
+    let confirmed = readback::mounts(view, prepared, &mut attached, root, &mut table);
+    // Given up rather than freed, as above.
+    std::mem::forget((attached, table));
+    confirmed
 }
 
 fn drop_privileges(plan: &Plan) -> Result<()> {
@@ -219,7 +250,12 @@ fn drop_privileges(plan: &Plan) -> Result<()> {
     if plan.privileges.no_new_privs {
         prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
     }
-    scope(&plan.landlock_scope).ok_or(Errno::EOPNOTSUPP).at(Step::Landlock)
+    let probe = ScopeProbe::new(plan).at(Step::Landlock)?;
+    scope(&plan.landlock_scope).ok_or(Errno::EOPNOTSUPP).at(Step::Landlock)?;
+    match probe {
+        Some(probe) => took_effect(probe.is_scoped().at(Step::Landlock)?).at(Step::Landlock),
+        None => Ok(()),
+    }
 }
 
 /// Scopes what the plan says, all of it or nothing runs: whether the kernel can was asked before.
@@ -240,8 +276,9 @@ fn scope(scopes: &[Setting<LandlockScope>]) -> Option<()> {
 }
 
 /// PID 2, up to its program.
-fn payload(inside: &Inside<'_>) -> Result<std::convert::Infallible> {
+fn payload(inside: &Inside<'_>, view: &OwnedFd) -> Result<std::convert::Infallible> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0)).at(Step::Group)?;
+    took_effect(getpgrp() == getpid()).at(Step::Group)?;
     let limits = &inside.plan.limits;
     limit(Resource::RLIMIT_CORE, limits.core.value).at_item(Step::Limits, 0)?;
     limit(Resource::RLIMIT_NPROC, limits.processes.value).at_item(Step::Limits, 1)?;
@@ -255,6 +292,7 @@ fn payload(inside: &Inside<'_>) -> Result<std::convert::Infallible> {
     if let Some(filter) = &inside.prepared.filter {
         process::filter_system_calls(filter).at(Step::Filter)?;
     }
+    readback::payload(inside.plan, inside.prepared, view)?;
     execute(inside.prepared)
 }
 

@@ -13,6 +13,7 @@ mod operations;
 mod overlay;
 mod prepare;
 mod protect;
+mod readback;
 mod sources;
 mod step;
 mod walk;

@@ -12,6 +12,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::files::{Place, not_a_link};
 use super::operations::{MASK_DIR, MASK_FILE};
 use super::prepare::Item;
+use super::readback::{Attached, took_effect};
 use super::step::{At, Failure, Result, Step};
 use super::walk::{self, PathBuffer, Stop};
 use crate::sys::mount::{self, MountAttr};
@@ -34,6 +35,8 @@ pub(super) struct Builder<'a> {
     /// Mounts below the root that go when the old root goes: the host's, and this root's own that others were bound over.
     stacked: usize,
     pub(super) on_host: bool,
+    /// What was attached.
+    pub(super) attached: &'a mut Attached,
 }
 
 impl<'a> Builder<'a> {
@@ -43,11 +46,13 @@ impl<'a> Builder<'a> {
         own: &'a mut Vec<u64>,
         proc: OwnedFd,
         on_host: bool,
+        attached: &'a mut Attached,
     ) -> Result<Self> {
         let parameters =
             [(c"mode", Some(c"0755")), (c"size", Some(prepared.0)), (c"nr_inodes", Some(prepared.1))];
         let attr = MountAttr::NOSUID.and(MountAttr::NODEV);
         let root = mount::new_filesystem(c"tmpfs", &parameters, attr).at(Step::Root)?;
+        is_bounded(&root, prepared).at(Step::Root)?;
         own.push(fstat(&root).at(Step::Root)?.st_dev);
         let old =
             nix::fcntl::open(c"/", OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())
@@ -64,6 +69,7 @@ impl<'a> Builder<'a> {
             masks: false,
             stacked: 1,
             on_host,
+            attached,
         })
     }
 
@@ -87,7 +93,9 @@ impl<'a> Builder<'a> {
             self.root = tree.try_clone().map_err(|_| Errno::EMFILE).at_item(Step::Attach, n)?;
             self.last = None;
             self.stacked += 1;
-            return Ok(());
+            // What was attached before goes with the root that it was attached to.
+            self.attached.clear();
+            return self.remember(tree, n);
         }
         let mut step = Step::Target;
         let attached = self.at_place(item, Step::Target, |place, name| {
@@ -110,7 +118,14 @@ impl<'a> Builder<'a> {
         attached.map_err(|failure| match failure.step {
             Step::Target => Failure { step, ..failure },
             _ => failure,
-        })
+        })?;
+        self.remember(tree, n)
+    }
+
+    /// Notes the mount that `tree` is the root of as the item's.
+    pub(super) fn remember(&mut self, tree: &OwnedFd, n: u32) -> Result<()> {
+        self.attached.push((mount::mount_id_of(tree).at_item(Step::Attach, n)?, n));
+        Ok(())
     }
 
     /// Calls `act` with the directory of the item's destination and the name in it. Directories above it are made where
@@ -204,6 +219,15 @@ impl<'a> Builder<'a> {
         let own = is_own(directory.as_fd(), self.own).map_err(fail)?;
         Ok((directory, own))
     }
+}
+
+/// Whether a new tmpfs holds no more than it was made for: that many bytes, that many files.
+pub(super) fn is_bounded(tmpfs: &OwnedFd, (size, inodes): (&CStr, &CStr)) -> nix::Result<()> {
+    let is = nix::sys::statfs::fstatfs(tmpfs)?;
+    let number = |text: &CStr| text.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    let block = u64::try_from(is.block_size()).unwrap_or(1).max(1);
+    let blocks = number(size).map(|size| size.div_ceil(block));
+    took_effect(blocks == Some(is.blocks()) && number(inodes) == Some(is.files()))
 }
 
 fn is_own(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool> {

@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_link, symlink, write_file};
-use super::mounts::Builder;
+use super::mounts::{Builder, is_bounded};
 use super::overlay;
 use super::prepare::{Fresh, Item, Op, Prepared};
 use super::protect::Island;
@@ -50,7 +50,11 @@ impl<'a> Builder<'a> {
             Op::Mqueue => self.cover(item, &new_mqueue().at_item(Step::Filesystem, n)?),
             Op::Overlay { lower, upper } => {
                 let target = self.open_directory(item)?;
-                overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)
+                if let Some(tmpfs) = overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)? {
+                    self.remember(&tmpfs, n)?;
+                }
+                let overlay = self.open_directory(item)?;
+                self.remember(&overlay, n)
             }
             Op::Dir { mode } => {
                 self.at_place(item, Step::Create, |place, name| make_directory(place, name, *mode))
@@ -74,7 +78,10 @@ impl<'a> Builder<'a> {
             }
             Op::Mask => self.mask(item),
             Op::ReadOnly => self.read_only(item),
-            Op::Island(island) => self.island(item, *island).at_item(Step::Protect, n),
+            Op::Island(island) => {
+                let tree = self.island(item, *island).at_item(Step::Protect, n)?;
+                self.remember(&tree, n)
+            }
         }
     }
 
@@ -165,6 +172,7 @@ impl<'a> Builder<'a> {
             (c"mode", Some(fresh.mode.as_c_str())),
         ];
         let tmpfs = mount::new_filesystem(c"tmpfs", &parameters, attr)?;
+        is_bounded(&tmpfs, (&fresh.size, &fresh.inodes))?;
         self.own.push(fstat(&tmpfs)?.st_dev);
         Ok(tmpfs)
     }
@@ -181,18 +189,19 @@ impl<'a> Builder<'a> {
     /// An empty directory of the sandbox's own: of the root filesystem where it can be, and else, where a bind shows a
     /// directory of the host's, a tmpfs that covers that.
     fn private(&mut self, item: &'a Item, mode: u32, fresh: &Fresh) -> Result<()> {
-        let mut own = true;
+        let mut own = None;
         self.at_place(item, Step::Create, |place, name| {
-            own = place.own;
-            if !own {
+            if !place.own {
                 return Ok(());
             }
             make_directory(place, name, mode)?;
             let tree = mount::clone_tree(place.directory, name, false)?;
-            mount::attach(&tree, place.directory, name)
+            mount::attach(&tree, place.directory, name)?;
+            own = Some(tree);
+            Ok(())
         })?;
-        if own {
-            return Ok(());
+        if let Some(tree) = own {
+            return self.remember(&tree, item.index);
         }
         let attr = MountAttr::NOSUID.and(MountAttr::NODEV);
         let tmpfs = self.new_tmpfs(fresh, attr).at_item(Step::Filesystem, item.index)?;
@@ -227,13 +236,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Mounts what is there over itself, a link too: what has a mount can be neither renamed, replaced nor removed.
-    fn island(&mut self, item: &'a Item, island: Island) -> nix::Result<()> {
+    fn island(&mut self, item: &'a Item, island: Island) -> nix::Result<OwnedFd> {
         let parent = walk::open_without_links(&self.root, &item.parent, OFlag::O_DIRECTORY)?;
         let tree = mount::clone_tree(&parent, &item.name, true)?;
         if island == Island::ReadOnly {
             mount::restrict(&tree, MountAttr::RDONLY, true)?;
         }
-        mount::attach(&tree, &parent, &item.name)
+        mount::attach(&tree, &parent, &item.name)?;
+        Ok(tree)
     }
 
     /// A detached copy of what is at the destination.

@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::mkdirat;
 
+use super::mounts::is_bounded;
 use super::prepare::Upper;
 use super::sources::Source;
 use super::walk;
@@ -57,8 +58,8 @@ impl Options {
     }
 }
 
-/// Mounts an overlay over `target`.
-pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::Result<()> {
+/// Mounts an overlay over `target`. Where writes go to a tmpfs, that is returned: it is mounted there as well.
+pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
     let mut layers = [const { None }; MAX_LAYERS];
     let mut options = Options::new();
     options.text(b"userxattr,lowerdir=")?;
@@ -67,10 +68,14 @@ pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::R
         let layer = slot.insert(walk::open_source(&source.path)?);
         options.text(if index == 0 { b"" } else { b":" })?.descriptor(layer)?;
     }
+    let mut tmpfs = None;
     let writable = match upper {
         Upper::None => None,
         Upper::Directory { upper, work } => Some((walk::open_source(upper)?, walk::open_source(work)?)),
-        Upper::Tmpfs { size, inodes } => Some(tmpfs_layer(size, inodes, target)?),
+        Upper::Tmpfs { size, inodes } => {
+            let tmpfs = tmpfs.insert(attach_tmpfs(size, inodes, target)?);
+            Some(upper_and_work(tmpfs)?)
+        }
     };
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     match &writable {
@@ -81,17 +86,24 @@ pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::R
     }
     let mut path = Options::new();
     path.descriptor(target)?;
-    nix::mount::mount(Some(c"overlay"), path.as_c_str(), Some(c"overlay"), flags, Some(options.as_c_str()))
+    nix::mount::mount(Some(c"overlay"), path.as_c_str(), Some(c"overlay"), flags, Some(options.as_c_str()))?;
+    Ok(tmpfs)
 }
 
-/// An upper and a work dir on a tmpfs of their own. It is attached at the target, where the overlay then covers it: before
-/// Linux 7.2 no layer may lie on a detached mount.
-fn tmpfs_layer(size: &CStr, inodes: &CStr, target: &OwnedFd) -> nix::Result<(OwnedFd, OwnedFd)> {
+/// A tmpfs for an upper and a work dir. It is attached at the target, where the overlay then covers it: before Linux 7.2 no
+/// layer may lie on a detached mount.
+fn attach_tmpfs(size: &CStr, inodes: &CStr, target: &OwnedFd) -> nix::Result<OwnedFd> {
     let parameters = [(c"size", Some(size)), (c"nr_inodes", Some(inodes)), (c"mode", Some(c"0700"))];
     let tmpfs = sys_mount::new_filesystem(c"tmpfs", &parameters, MountAttr::NOSUID.and(MountAttr::NODEV))?;
+    is_bounded(&tmpfs, (size, inodes))?;
     sys_mount::attach(&tmpfs, target, c"")?;
+    Ok(tmpfs)
+}
+
+/// An upper and a work dir on it.
+fn upper_and_work(tmpfs: &OwnedFd) -> nix::Result<(OwnedFd, OwnedFd)> {
     for name in [c"upper", c"work"] {
-        mkdirat(&tmpfs, name, walk::mode(0o755))?;
+        mkdirat(tmpfs, name, walk::mode(0o755))?;
     }
     let open = |name| walk::open_without_links(tmpfs.as_fd(), name, OFlag::O_DIRECTORY);
     Ok((open(c"upper")?, open(c"work")?))

@@ -10,7 +10,9 @@ use nix::errno::Errno;
 
 use super::ExecError;
 use super::protect::{Island, Protection, Writable};
+use super::readback::{self, Attached, NamespaceIds};
 use super::sources::{Resolver, Source};
+use super::walk;
 use seccompiler::BpfProgram;
 
 use crate::plan::{Access, Content, MountOp, OverlayUpper, Plan, Seccomp};
@@ -18,6 +20,10 @@ use crate::profile::{Nested, NetworkMode};
 use crate::seccomp;
 use crate::sys::mount::MountAttr;
 use crate::sys::process::{self, StringVector};
+
+/// Bytes of mountinfo for what comes along below binds, and for each mount of the plan.
+const TABLE_SIZE: usize = 4 << 20;
+const LINE_SIZE: usize = 1 << 10;
 
 /// A mount of the plan, ready.
 #[derive(Debug)]
@@ -137,8 +143,14 @@ pub(super) struct Prepared {
     pub(super) directory: CString,
     /// The program that the payload's system calls are filtered by.
     pub(super) filter: Option<BpfProgram>,
-    /// Descriptors that PID 1 leaves open, with room for its own two.
+    /// Descriptors that PID 1 leaves open, with room for its own three.
     pub(super) kept: Vec<i32>,
+    /// The namespaces outside.
+    pub(super) namespaces: NamespaceIds,
+    /// Room for what is attached: an overlay may be two mounts.
+    pub(super) attached: Attached,
+    /// Room for the table of mounts; pages that it does not need are never touched.
+    pub(super) table: Vec<u8>,
     /// Devices of the tmpfs that the set-up itself makes: room for all of them.
     pub(super) own_devices: Vec<u64>,
 }
@@ -158,6 +170,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         items.push(item(index, dest, Op::Island(*island))?);
     }
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
+    let count = items.len();
     let identity = &plan.identity;
     let environment = plan.environment.iter().map(|variable| {
         let mut text = variable.name.clone();
@@ -189,12 +202,19 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
         kept: {
-            let mut kept = Vec::with_capacity(plan.keep_fds.len() + 2);
+            let mut kept = Vec::with_capacity(plan.keep_fds.len() + 3);
             kept.extend(&plan.keep_fds);
             kept
         },
+        namespaces: outer_namespaces()?,
+        attached: Vec::with_capacity(2 * count),
+        table: vec![0; TABLE_SIZE + count * LINE_SIZE],
         own_devices: Vec::with_capacity(tmpfs + 1),
     })
+}
+
+fn outer_namespaces() -> Result<NamespaceIds, ExecError> {
+    walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)
 }
 
 /// The host's directories that the plan lets the sandbox write, sbx's own aside.

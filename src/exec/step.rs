@@ -78,6 +78,8 @@ steps! {
     NoNewPrivs = "set no_new_privs",
     /// Landlock's scopes.
     Landlock = "scope signals and sockets by Landlock",
+    /// A mount is there as planned.
+    ConfirmMount = "confirm the mount of",
     /// The payload's process.
     Fork = "start the payload's process",
     /// Its process group.
@@ -90,10 +92,39 @@ steps! {
     Descriptors = "keep the descriptor",
     /// The filter of system calls.
     Filter = "install the filter of system calls",
+    /// What the kernel says of it is what the plan says.
+    Confirm = "confirm",
     /// Its program.
     Exec = "run",
     /// Its program exists, its interpreter doesn't.
     Interpreter = "run",
+}
+
+/// Declares what is read back once: its place among the items of [`Step::Confirm`], and its words.
+macro_rules! differences {
+    ($($name:ident = $words:literal),+ $(,)?) => {
+        /// What can be other than planned.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub(super) enum Difference { $($name),+ }
+
+        /// The words for it: `cannot confirm …`.
+        pub(super) const DIFFERENCES: &[&str] = &[$($words),+];
+    };
+}
+
+differences! {
+    Mounts = "the table of mounts",
+    Status = "the payload's status",
+    Identity = "the ids of user and group",
+    Capabilities = "that the capability sets are empty",
+    NoNewPrivs = "no_new_privs",
+    Filter = "the filter of system calls",
+    Signals = "the signal dispositions",
+    Limits = "the resource limits",
+    Namespaces = "the namespaces",
+    Hostname = "the host name",
+    Directory = "the working directory",
 }
 
 /// One step failed.

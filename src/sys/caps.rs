@@ -47,14 +47,17 @@ pub fn clear_bounding_and_ambient() -> Result<(), Errno> {
 /// neither can be undone.
 ///
 /// # Errors
-/// `EPERM` without `CAP_SETPCAP`.
+/// `NO_EFFECT` when they are not set afterwards; `EPERM` without `CAP_SETPCAP`.
 pub fn lock_securebits() -> Result<(), Errno> {
     /// `SECBIT_NOROOT`, `SECBIT_NO_SETUID_FIXUP`, `SECBIT_NO_CAP_AMBIENT_RAISE`, each with its lock, and
     /// `SECBIT_KEEP_CAPS_LOCKED`.
     const BITS: c_ulong = 0b1110_1111;
     let none: c_ulong = 0;
     // SAFETY: this prctl takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, BITS, none, none, none) }).map(drop)
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, BITS, none, none, none) })?;
+    // SAFETY: this prctl takes no pointers.
+    let now = check(unsafe { libc::prctl(libc::PR_GET_SECUREBITS, none, none, none, none) })?;
+    if u64::try_from(now) == Ok(BITS) { Ok(()) } else { Err(super::NO_EFFECT) }
 }
 
 /// Empties the effective, permitted and inheritable sets.

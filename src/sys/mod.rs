@@ -12,6 +12,9 @@ pub mod process;
 
 use nix::errno::Errno;
 
+/// What a call here returns that the kernel took, and that had no effect: something between answers in its place.
+pub const NO_EFFECT: Errno = Errno::EPROTO;
+
 /// Turns the -1 of a libc call into its errno.
 fn check<T: Into<i64> + Copy>(result: T) -> Result<T, Errno> {
     if result.into() == -1 { Err(Errno::last()) } else { Ok(result) }

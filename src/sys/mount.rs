@@ -151,16 +151,30 @@ fn configure(
     check(result).map(drop)
 }
 
-/// The number of the mount that `path` leads to (statx(2), `STATX_MNT_ID` since Linux 5.8).
+/// The number of the mount that `path` leads to.
 ///
 /// # Errors
 /// `ENOSYS` where the kernel does not number mounts, and what statx says.
 pub fn mount_id(path: &CStr) -> Result<u64, Errno> {
+    mount_id_at(libc::AT_FDCWD, path)
+}
+
+/// The number of the mount that `fd` lies in.
+///
+/// # Errors
+/// As [`mount_id`].
+pub fn mount_id_of(fd: impl AsFd) -> Result<u64, Errno> {
+    mount_id_at(fd.as_fd().as_raw_fd(), c"")
+}
+
+/// statx(2) with `STATX_MNT_ID` (Linux 5.8): the number that mountinfo has.
+fn mount_id_at(dir: c_int, path: &CStr) -> Result<u64, Errno> {
     const STATX_MNT_ID: c_uint = 0x1000;
     // SAFETY: all zeroes is a valid statx: numbers only.
     let mut status: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: path is a live NUL-terminated string and status is written by the kernel for its own size.
-    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, STATX_MNT_ID, &raw mut status) };
+    let result =
+        unsafe { libc::statx(dir, path.as_ptr(), libc::AT_EMPTY_PATH, STATX_MNT_ID, &raw mut status) };
     check(result)?;
     if status.stx_mask & STATX_MNT_ID == 0 { Err(Errno::ENOSYS) } else { Ok(status.stx_mnt_id) }
 }

@@ -10,7 +10,7 @@ use super::check;
 /// and ::1 (netdevice(7)).
 ///
 /// # Errors
-/// `EPERM` without `CAP_NET_ADMIN` in the namespace, as under AppArmor's restriction of user namespaces.
+/// `NO_EFFECT` when it is down all the same; `EPERM` without `CAP_NET_ADMIN` in the namespace, as under AppArmor's restriction of user namespaces.
 pub fn loopback_up() -> Result<(), Errno> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
@@ -21,5 +21,11 @@ pub fn loopback_up() -> Result<(), Errno> {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: request is a valid ifreq that lives through the call, as SIOCSIFFLAGS wants.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) })?;
+    request.ifr_ifru.ifru_flags = 0;
+    // SAFETY: request is a valid ifreq that lives through the call, into which SIOCGIFFLAGS writes the flags.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request) })?;
+    // SAFETY: SIOCGIFFLAGS sets this member of the union, and any bits are a valid number.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    if flags & libc::IFF_UP as libc::c_short != 0 { Ok(()) } else { Err(super::NO_EFFECT) }
 }

@@ -205,11 +205,19 @@ pub fn signal_pidfd(pidfd: impl std::os::fd::AsFd, signal: i32) -> Result<(), Er
 /// would otherwise be readable inside: keyrings have no namespace (session-keyring(7)).
 ///
 /// # Errors
-/// `ENOSYS` without keyrings, `EDQUOT` when the user's quota is used up.
+/// `NO_EFFECT` when another one is the session keyring afterwards; `ENOSYS` without keyrings, `EDQUOT` when the user's quota is used up.
 pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: name is a live NUL-terminated string.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+    let joined =
+        check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    const KEYCTL_GET_KEYRING_ID: c_int = 0;
+    const KEY_SPEC_SESSION_KEYRING: c_int = -3;
+    // SAFETY: takes no pointers; the last argument says not to make one.
+    let now = check(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0 as c_int)
+    })?;
+    if now == joined { Ok(()) } else { Err(super::NO_EFFECT) }
 }
 
 /// Where the argument strings of this process lie, as the C library hands them to initialisers.
@@ -362,6 +370,15 @@ pub fn wait(child: Option<Pid>) -> Result<(Pid, Ended), Errno> {
         Ended::Exited(libc::WEXITSTATUS(status))
     };
     Ok((Pid::from_raw(pid), ended))
+}
+
+/// Whether a filter keeps terminals from being typed into: without one, the kernel looks at the descriptor first.
+pub fn terminal_input_is_refused() -> bool {
+    const NO_DESCRIPTOR: c_int = -1;
+    let letter: c_char = 0;
+    // SAFETY: there is no such descriptor, so that nothing is typed; the letter lives through the call.
+    let result = unsafe { libc::ioctl(NO_DESCRIPTOR, libc::TIOCSTI, &raw const letter) };
+    check(result) == Err(Errno::EPERM)
 }
 
 /// Filters the system calls of this process and all that it starts, for good (seccomp(2)). The last thing before execve.

@@ -18,7 +18,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 6] = ["files", "init", "mounts", "operations", "overlay", "walk"];
+const INSIDE: [&str; 7] = ["files", "init", "mounts", "operations", "overlay", "readback", "walk"];
 const OUTSIDE: [&str; 9] =
     ["cause", "error", "janitor", "launch", "mod", "prepare", "protect", "sources", "step"];
 
