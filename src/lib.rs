@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use cli::{Action, Format, Output, UsageError, When};
 use diag::{Diagnose, Severity};
 use exec::{ExecError, Finished, Outcome};
-use host::{Host, WorkingDirectory};
+use host::{Host, HostError, WorkingDirectory};
 use invocation::Invocation;
 use plan::{Plan, PlanError};
 use profile::search::SearchPath;
@@ -41,6 +41,8 @@ const REFUSED: u8 = 125;
 pub enum Error {
     /// The command line.
     Usage(UsageError),
+    /// The machine.
+    Host(HostError),
     /// A profile.
     Profile(ProfileError),
     /// The plan.
@@ -53,6 +55,7 @@ impl Error {
     fn diagnose(&self) -> &dyn Diagnose {
         match self {
             Error::Usage(error) => error,
+            Error::Host(error) => error,
             Error::Profile(error) => error,
             Error::Plan(error) => error,
             Error::Exec(error) => error,
@@ -62,6 +65,11 @@ impl Error {
 
 /// The program: reads its arguments, does what they say, and says how it went. The only function that prints.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        tell(&format!("sbx: error: cannot go on: a bug of its own at {place}\n"));
+        sys::process::exit_now(REFUSED.into());
+    }));
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let action = match cli::parse(&arguments) {
         Ok(action) => action,
@@ -81,7 +89,10 @@ pub fn main() -> ExitCode {
             Err(error) => refuse(&error, output),
         },
         Action::Check { files, deny_warnings, output } => check(&files, deny_warnings, output),
-        Action::Profiles(format, _) => print(&profiles(format)),
+        Action::Profiles(format, output) => match profiles(format) {
+            Ok(text) => print(&text),
+            Err(error) => refuse(&error, output),
+        },
         Action::Print(text) => print(&text),
     }
 }
@@ -122,7 +133,7 @@ fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<St
 /// # Errors
 /// [`Error`] of the stage that found it: nothing was touched.
 pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
-    let host = host::probe();
+    let host = host::probe().map_err(Error::Host)?;
     let search = SearchPath::new(host.config_home.as_deref());
     let names = if invocation.profiles.is_empty() {
         matching_profile(invocation, &host, &search)?.map(OsString::from).into_iter().collect()
@@ -155,7 +166,10 @@ fn matching_profile(
 
 /// `sbx check`: 0 when every file is fine, 1 when one is not.
 fn check(files: &[PathBuf], deny_warnings: bool, output: Output) -> ExitCode {
-    let host = host::probe();
+    let host = match host::probe() {
+        Ok(host) => host,
+        Err(error) => return refuse(&Error::Host(error), output),
+    };
     let search = SearchPath::new(host.config_home.as_deref());
     let mut fine = true;
     for file in files {
@@ -189,11 +203,11 @@ fn check_file(
 }
 
 /// `sbx profiles`.
-fn profiles(format: Format) -> String {
-    let host = host::probe();
+fn profiles(format: Format) -> Result<String, Error> {
+    let host = host::probe().map_err(Error::Host)?;
     let listings = load::list(&SearchPath::new(host.config_home.as_deref()), host.uid);
     if format == Format::Json {
-        return serde_json::to_string_pretty(&listings).unwrap_or_default() + "\n";
+        return Ok(serde_json::to_string_pretty(&listings).unwrap_or_default() + "\n");
     }
     let width = listings.iter().map(|listing| listing.name.chars().count()).max().unwrap_or(0);
     let line = |listing: &profile::Listing| {
@@ -204,7 +218,7 @@ fn profiles(format: Format) -> String {
         };
         format!("{name:<width$}  {description}{source}\n")
     };
-    listings.iter().map(line).collect()
+    Ok(listings.iter().map(line).collect())
 }
 
 fn refuse(error: &Error, output: Output) -> ExitCode {

@@ -4,7 +4,6 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,10 +11,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid};
 
 use super::files::write_all;
+use super::landlock;
 use super::mounts::Builder;
 use super::operations;
 use super::prepare::Prepared;
@@ -24,9 +24,8 @@ use super::step::{At, Failure, Report, Result, Step};
 use super::walk;
 use crate::host;
 use crate::plan::Plan;
-use crate::profile::{LandlockScope, Setting};
 use crate::sys::process::{self, Ended, Forked};
-use crate::sys::{caps, mount, network};
+use crate::sys::{caps, message, mount, network};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -83,7 +82,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     }
     process::reset_signals().at(Step::Signals)?;
     map_ids(inside.prepared)?;
-    let caller_umask = umask(Mode::empty());
+    let caller_umask = process::umask(0).at(Step::Umask)?;
     if inside.prepared.loopback {
         network::loopback_up().at(Step::Loopback)?;
     }
@@ -112,9 +111,9 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
         shift_clocks(offsets).at(Step::Time)?;
     }
     hide(inside, &view).at(Step::HideInit)?;
-    drop_privileges(plan)?;
+    drop_privileges(plan, inside.prepared)?;
     confirm_mounts(inside.prepared, &view, root)?;
-    umask(caller_umask);
+    process::umask(caller_umask).at(Step::Umask)?;
     match process::fork().at(Step::Fork)? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child => match payload(inside, &view) {
@@ -140,7 +139,7 @@ fn tie_to_parent(lifeline: &OwnedFd) -> Result<()> {
 /// killed sbx leaves it without. Its socket is closed with everything else that PID 1 doesn't need, and not before then: the
 /// janitor waits for that too.
 fn tell_janitor(socket: &OwnedFd) -> nix::Result<()> {
-    process::send_descriptor(socket, process::pidfd_of_self()?)
+    message::send_descriptor(socket, process::pidfd_of_self()?)
 }
 
 /// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).
@@ -241,7 +240,7 @@ fn confirm_mounts(prepared: &mut Prepared, view: &OwnedFd, root: (u64, bool)) ->
     confirmed
 }
 
-fn drop_privileges(plan: &Plan) -> Result<()> {
+fn drop_privileges(plan: &Plan, prepared: &Prepared) -> Result<()> {
     if plan.privileges.drop_capabilities {
         caps::clear_bounding_and_ambient().at(Step::Capabilities)?;
         caps::lock_securebits().at(Step::Capabilities)?;
@@ -251,28 +250,11 @@ fn drop_privileges(plan: &Plan) -> Result<()> {
         prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
     }
     let probe = ScopeProbe::new(plan).at(Step::Landlock)?;
-    scope(&plan.landlock_scope).ok_or(Errno::EOPNOTSUPP).at(Step::Landlock)?;
+    landlock::enforce(plan, prepared).at(Step::Landlock)?;
     match probe {
         Some(probe) => took_effect(probe.is_scoped().at(Step::Landlock)?).at(Step::Landlock),
         None => Ok(()),
     }
-}
-
-/// Scopes what the plan says, all of it or nothing runs: whether the kernel can was asked before.
-fn scope(scopes: &[Setting<LandlockScope>]) -> Option<()> {
-    if scopes.is_empty() {
-        return Some(());
-    }
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    for scope in scopes {
-        let scope = match scope.value {
-            LandlockScope::Signal => Scope::Signal,
-            LandlockScope::AbstractUnix => Scope::AbstractUnixSocket,
-        };
-        ruleset = ruleset.scope(scope).ok()?;
-    }
-    let status = ruleset.create().ok()?.restrict_self().ok()?;
-    (status.ruleset == RulesetStatus::FullyEnforced).then_some(())
 }
 
 /// PID 2, up to its program.

@@ -18,13 +18,14 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat, umask};
+use nix::sys::stat::{fstat, fstatat, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ExecError;
 use super::protect::{Place, is_placeholder, placeholder_mode};
 use super::walk;
 use crate::plan::Placeholder;
+use crate::sys::message;
 use crate::sys::process::{self, Forked};
 
 /// How often a placeholder is looked at again that another sandbox is just taking away.
@@ -102,7 +103,7 @@ fn work(places: &[Place], socket: &OwnedFd) {
     }
     let _ = nix::unistd::chdir("/");
     let _ = nix::sys::prctl::set_name(c"sbx-janitor");
-    umask(Mode::empty());
+    let _ = process::umask(0);
     let mut held = Vec::new();
     let mut failure = (0_u32, 0_i32);
     for (index, place) in (0_u32..).zip(places) {
@@ -125,7 +126,7 @@ fn work(places: &[Place], socket: &OwnedFd) {
 fn wait_for_the_end(socket: &OwnedFd) {
     let mut init = None;
     loop {
-        match process::receive_descriptor(socket) {
+        match message::receive_descriptor(socket) {
             Ok(Some(pidfd)) => init = Some(pidfd),
             Err(Errno::EINTR) => {}
             Ok(None) | Err(_) => break,

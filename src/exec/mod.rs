@@ -5,8 +5,10 @@
 mod cause;
 mod error;
 mod files;
+mod host_mounts;
 mod init;
 mod janitor;
+mod landlock;
 mod launch;
 mod mounts;
 mod operations;

@@ -78,10 +78,10 @@ impl<'a> Builder<'a> {
             }
             Op::Mask => self.mask(item),
             Op::ReadOnly => self.read_only(item),
-            Op::Island(island) => {
-                let tree = self.island(item, *island).at_item(Step::Protect, n)?;
-                self.remember(&tree, n)
-            }
+            Op::Island(island) => match (self.island(item, *island), island) {
+                (Err(Errno::ENOENT), Island::Held) => Ok(()),
+                (tree, _) => self.remember(&tree.at_item(Step::Protect, n)?, n),
+            },
         }
     }
 
@@ -239,7 +239,7 @@ impl<'a> Builder<'a> {
     fn island(&mut self, item: &'a Item, island: Island) -> nix::Result<OwnedFd> {
         let parent = walk::open_without_links(&self.root, &item.parent, OFlag::O_DIRECTORY)?;
         let tree = mount::clone_tree(&parent, &item.name, true)?;
-        if island == Island::ReadOnly {
+        if island != Island::Parent {
             mount::restrict(&tree, MountAttr::RDONLY, true)?;
         }
         mount::attach(&tree, &parent, &item.name)?;

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::host_mounts::{self, HostMount};
 use super::sources::FileId;
 use crate::plan::{MountOp, Placeholder, Plan, Protected};
 
@@ -29,6 +29,8 @@ pub(super) enum Island {
     Parent,
     /// Read-only, with all below.
     ReadOnly,
+    /// The same for a placeholder, which is missing where nobody inside could make anything either.
+    Held,
 }
 
 /// The place of something protected that does not exist.
@@ -74,68 +76,82 @@ impl Protection {
             }
         }
         if !objects.is_empty() {
-            let views = views(writable);
-            for object in &objects {
-                protection.add_islands(plan, object, &views);
+            let mounts = host_mounts::all();
+            let views = views(writable, &mounts);
+            for (object, island) in &objects {
+                protection.add_islands(plan, object, *island, &views);
+                protection.add_parts(object, &views, &mounts);
             }
         }
         protection
     }
 
     /// What of the list exists in one directory; paths of what must become an island are added to `objects`.
-    fn look(&mut self, directory: &Path, list: &[Protected], objects: &mut Vec<PathBuf>) {
+    fn look(&mut self, directory: &Path, list: &[Protected], objects: &mut Vec<(PathBuf, Island)>) {
         let git = fs::symlink_metadata(directory.join(".git"));
         let repository = git.as_ref().is_ok_and(Metadata::is_dir);
         if git.is_ok() && !repository && list.iter().any(|protected| protected.path.starts_with(".git")) {
             // A file says where the repository is, and so does a link: neither may be made to say something else.
-            objects.push(directory.join(".git"));
+            objects.push((directory.join(".git"), Island::ReadOnly));
         }
         for protected in list {
             let whole = directory.join(&protected.path);
-            match first_obstacle(directory, &protected.path) {
-                Obstacle::None(metadata) => {
-                    if is_placeholder(&metadata, protected.placeholder) {
-                        self.places.push(Place { path: whole.clone(), placeholder: protected.placeholder });
+            let walk = Walk::along(directory, &protected.path);
+            let direct = walk.links.is_empty();
+            objects.extend(walk.links.into_iter().map(|link| (link, Island::ReadOnly)));
+            match walk.end {
+                End::Found(path, metadata) => {
+                    let placeholder = direct && is_placeholder(&metadata, protected.placeholder);
+                    if placeholder {
+                        self.places.push(Place { path: path.clone(), placeholder: protected.placeholder });
                     }
-                    objects.push(whole);
+                    objects.push((path, if placeholder { Island::Held } else { Island::ReadOnly }));
                 }
-                Obstacle::Link(link) => {
-                    objects.push(link);
-                    match fs::canonicalize(&whole) {
-                        Ok(real) => objects.push(real),
-                        Err(_) => self.missing.push(Missing { path: whole, dangling: true }),
-                    }
-                }
-                Obstacle::Nothing(path) if repository => {
+                End::File(path) => objects.push((path, Island::ReadOnly)),
+                End::Missing { path, held } if direct && (repository || held) => {
                     let placeholder =
                         if path == whole { protected.placeholder } else { Placeholder::Directory };
                     self.places.push(Place { path: path.clone(), placeholder });
-                    objects.push(path);
+                    objects.push((path, Island::Held));
                 }
-                Obstacle::Nothing(_) | Obstacle::File => {
-                    self.missing.push(Missing { path: whole, dangling: false });
-                }
+                End::Missing { .. } => self.missing.push(Missing { path: whole, dangling: !direct }),
             }
         }
         self.places.sort_by(|left, right| left.path.cmp(&right.path));
         self.places.dedup_by(|left, right| left.path == right.path);
     }
 
-    /// The islands of one object, in every place inside where it can be written.
-    fn add_islands(&mut self, plan: &Plan, object: &Path, views: &[View]) {
-        let Some(parent) = object.parent() else { return };
-        for (directory, id) in parent.ancestors().filter_map(|above| Some((above, id_of(above)?))) {
-            let Ok(rest) = object.strip_prefix(directory) else { continue };
+    /// The islands of one object, in every place inside where it can be written. A mount of the host's may show the object
+    /// itself, or a directory above it.
+    fn add_islands(&mut self, plan: &Plan, object: &Path, island: Island, views: &[View]) {
+        for (above, id) in object.ancestors().filter_map(|above| Some((above, id_of(above)?))) {
+            let Ok(rest) = object.strip_prefix(above) else { continue };
             for view in views.iter().filter(|view| view.id == id) {
-                let island = view.inside.join(rest);
-                if is_covered(plan, view, &island) {
+                let path: PathBuf = view.inside.join(rest).components().collect();
+                // What is bound writable by its own name is meant to be.
+                if path == view.root {
                     continue;
                 }
-                let parents = island.ancestors().skip(1).take_while(|above| *above != view.root);
-                for parent in parents {
+                let cover = cover(plan, view, &path);
+                let end = cover.unwrap_or(&path);
+                for parent in end.ancestors().skip(1).take_while(|above| *above != view.root) {
                     self.islands.entry(parent.to_owned()).or_insert(Island::Parent);
                 }
-                self.islands.insert(island, Island::ReadOnly);
+                if cover.is_none() {
+                    self.islands.insert(path, island);
+                }
+            }
+        }
+    }
+
+    /// Islands of mounts of the host's that show a part of an object alone.
+    fn add_parts(&mut self, object: &Path, views: &[View], mounts: &[HostMount]) {
+        let Some((device, path)) = host_mounts::place(object, mounts) else { return };
+        for view in views {
+            let is_part =
+                |(its, root): &(String, PathBuf)| *its == device && root.starts_with(&path) && *root != path;
+            if view.place.as_ref().is_some_and(is_part) {
+                self.islands.insert(view.inside.clone(), Island::ReadOnly);
             }
         }
     }
@@ -158,93 +174,109 @@ struct View {
     inside: PathBuf,
     /// The writable bind that it belongs to: a mount point already.
     root: PathBuf,
+    /// Its place in its filesystem, if it is a mount of the host's below that bind.
+    place: Option<(String, PathBuf)>,
 }
 
 /// Every writable directory, and every mount of the host's below one: the same directory may be there under another path.
-fn views(writable: &[Writable]) -> Vec<View> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+fn views(writable: &[Writable], mounts: &[HostMount]) -> Vec<View> {
     let mut views = Vec::new();
     for directory in writable {
-        let mut add = |path: &Path| {
+        let mut add = |path: &Path, place| {
             let (Some(id), Ok(rest)) = (id_of(path), path.strip_prefix(&directory.source)) else { return };
             let inside = directory.dest.join(rest).components().collect();
-            views.push(View { mount: directory.mount, id, inside, root: directory.dest.clone() });
+            views.push(View { mount: directory.mount, id, inside, root: directory.dest.clone(), place });
         };
-        add(&directory.source);
-        for point in mounts.lines().filter_map(mount_point) {
-            if point != directory.source && point.starts_with(&directory.source) {
-                add(&point);
+        add(&directory.source, None);
+        for mount in mounts.iter().filter(|mount| !mount.waits) {
+            if mount.point != directory.source && mount.point.starts_with(&directory.source) {
+                add(&mount.point, Some((mount.device.clone(), mount.root.clone())));
             }
         }
     }
     views
 }
 
-/// The mount point of a line of mountinfo (proc_pid_mountinfo(5)); nothing for one that waits to be mounted when looked at.
-fn mount_point(line: &str) -> Option<PathBuf> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    if filesystem.starts_with("autofs ") {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    let mut rest = mount.split(' ').nth(4)?.as_bytes();
-    while let [first, tail @ ..] = rest {
-        // Space, tab, newline and backslash stand there in octal.
-        let escaped = (*first == b'\\').then(|| tail.get(..3)).flatten();
-        match escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
-}
-
-/// Whether another mount of the plan lies over the path: what is seen there is that one's matter. One that is asked for at
-/// the very path of an island takes its place.
-fn is_covered(plan: &Plan, view: &View, path: &Path) -> bool {
-    plan.mounts.iter().enumerate().any(|(index, mount)| {
-        let covers =
-            !matches!(mount.op, MountOp::Dir { .. } | MountOp::Chmod { .. } | MountOp::Symlink { .. });
-        covers
-            && index != view.mount
+/// The first other mount of the plan on the way to a path: what is seen from there on is that one's matter. One that is asked
+/// for at the very path of an island takes its place.
+fn cover<'p>(plan: &'p Plan, view: &View, path: &Path) -> Option<&'p Path> {
+    let covers =
+        |op: &MountOp| !matches!(op, MountOp::Dir { .. } | MountOp::Chmod { .. } | MountOp::Symlink { .. });
+    let over = plan.mounts.iter().enumerate().filter(|(index, mount)| {
+        *index != view.mount
+            && covers(&mount.op)
             && path.starts_with(&mount.dest)
             && mount.dest != view.root
             && mount.dest.starts_with(&view.root)
-    })
+    });
+    over.map(|(_, mount)| mount.dest.as_path()).min_by_key(|dest| dest.as_os_str().len())
 }
 
-/// What stands in the way of a path below a directory.
-enum Obstacle {
-    /// Nothing: it exists.
-    None(Metadata),
-    /// This part of it is a link.
-    Link(PathBuf),
-    /// This part of it does not exist.
-    Nothing(PathBuf),
-    /// A part of it is a file.
-    File,
+/// The way of a path below a directory.
+struct Walk {
+    /// Every link on it.
+    links: Vec<PathBuf>,
+    end: End,
 }
 
-fn first_obstacle(directory: &Path, path: &Path) -> Obstacle {
-    let mut here = directory.to_owned();
-    let mut parts = path.components().filter(|part| matches!(part, Component::Normal(_))).peekable();
-    while let Some(part) = parts.next() {
-        here.push(part);
-        match fs::symlink_metadata(&here) {
-            Ok(metadata) if metadata.is_symlink() => return Obstacle::Link(here),
-            Ok(metadata) if parts.peek().is_none() => return Obstacle::None(metadata),
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Obstacle::File,
-            Err(_) => return Obstacle::Nothing(here),
+enum End {
+    /// It exists, and is this without links.
+    Found(PathBuf, Metadata),
+    /// A part of it is this file.
+    File(PathBuf),
+    /// This part of it does not exist, or is the placeholder of another sandbox.
+    Missing { path: PathBuf, held: bool },
+}
+
+impl Walk {
+    /// Links that one path may hold (path_resolution(7)).
+    const MAX_LINKS: usize = 40;
+
+    fn along(directory: &Path, path: &Path) -> Self {
+        let mut here = directory.to_owned();
+        let mut links = Vec::new();
+        let mut rest = path.to_owned();
+        loop {
+            let mut parts = rest.components();
+            let Some(part) = parts.next() else { break };
+            let tail = parts.as_path().to_owned();
+            match part {
+                Component::RootDir | Component::Prefix(_) => here = PathBuf::from("/"),
+                Component::CurDir => {}
+                Component::ParentDir => drop(here.pop()),
+                Component::Normal(name) => {
+                    here.push(name);
+                    let last = tail.as_os_str().is_empty();
+                    let end = match fs::symlink_metadata(&here) {
+                        Ok(metadata) if metadata.is_symlink() && links.len() < Self::MAX_LINKS => {
+                            links.push(here.clone());
+                            let Ok(target) = fs::read_link(&here) else { break };
+                            here.pop();
+                            rest = target.join(tail);
+                            continue;
+                        }
+                        Ok(metadata) if last => Some(End::Found(here.clone(), metadata)),
+                        Ok(metadata) if is_placeholder(&metadata, Placeholder::Directory) => {
+                            Some(End::Missing { path: here.clone(), held: true })
+                        }
+                        Ok(metadata) if metadata.is_dir() => None,
+                        Ok(_) => Some(End::File(here.clone())),
+                        Err(_) => Some(End::Missing { path: here.clone(), held: false }),
+                    };
+                    if let Some(end) = end {
+                        return Self { links, end };
+                    }
+                }
+            }
+            rest = tail;
         }
+        // Ends in `..` or a link that can't be read: a directory.
+        let end = match fs::symlink_metadata(&here) {
+            Ok(metadata) => End::Found(here, metadata),
+            Err(_) => End::Missing { path: here, held: false },
+        };
+        Self { links, end }
     }
-    Obstacle::File
 }
 
 /// The mode that marks a placeholder: nobody makes such a thing by accident, and it has it from its first moment.
@@ -269,19 +301,4 @@ pub(super) fn is_placeholder(metadata: &Metadata, placeholder: Placeholder) -> b
 
 fn id_of(path: &Path) -> Option<FileId> {
     fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_read_with_their_escapes() {
-        let line = |point: &str, kind: &str| format!("36 35 98:0 / {point} rw master:1 - {kind} /dev/x rw");
-        assert_eq!(mount_point(&line("/a", "ext4")), Some("/a".into()));
-        assert_eq!(mount_point(&line("/a\\040b\\134c", "ext4")), Some("/a b\\c".into()));
-        assert_eq!(mount_point(&line("/a\\04", "ext4")), Some("/a\\04".into()));
-        assert_eq!(mount_point(&line("/a", "autofs")), None);
-        assert_eq!(mount_point("nonsense"), None);
-    }
 }

@@ -101,7 +101,7 @@ fn attributes(op: Option<&Op>, own: bool) -> Option<MountAttr> {
     let closed = MountAttr::NODEV.and(MountAttr::NOEXEC);
     let attr = match op? {
         Op::Bind { attr, .. } => return Some(*attr),
-        Op::ReadOnly | Op::Island(Island::ReadOnly) => return Some(MountAttr::RDONLY),
+        Op::ReadOnly | Op::Island(Island::ReadOnly | Island::Held) => return Some(MountAttr::RDONLY),
         Op::Island(Island::Parent) => return Some(NONE),
         Op::Tmpfs { attr, .. } | Op::Data { attr, .. } => *attr,
         Op::Device { .. } | Op::Devpts => MountAttr::NOEXEC,

@@ -37,6 +37,8 @@ steps! {
     Signals = "reset signals",
     /// setgroups, uid_map, gid_map.
     IdMap = "map the user into the user namespace",
+    /// The mode mask, put aside while files are made and brought back before the payload starts.
+    Umask = "set the umask",
     /// The loopback interface.
     Loopback = "bring up the loopback interface",
     /// The host name.
@@ -76,8 +78,8 @@ steps! {
     Capabilities = "drop capabilities",
     /// no_new_privs.
     NoNewPrivs = "set no_new_privs",
-    /// Landlock's scopes.
-    Landlock = "scope signals and sockets by Landlock",
+    /// Landlock's scopes and rules about files.
+    Landlock = "restrict by Landlock",
     /// A mount is there as planned.
     ConfirmMount = "confirm the mount of",
     /// The payload's process.

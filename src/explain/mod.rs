@@ -221,6 +221,13 @@ fn privileges(page: &mut Page, plan: &Plan) {
             page.line("landlock", &format!("scoped: {}", words.join(", ")), Some(&first.origin));
         }
     }
+    if let Some(abi) = &plan.landlock_files {
+        page.line(
+            "",
+            &format!("            the filesystem once more, by ABI {}", abi.value),
+            Some(&abi.origin),
+        );
+    }
     page.line(
         "terminal",
         "none of its own: not built yet; a session of its own, so that it can't type into the caller's",

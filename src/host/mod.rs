@@ -3,13 +3,16 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod error;
+mod look;
 mod user;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+pub use error::HostError;
 
 pub use command::{ELF_HEADER, elf_machine, find_command, is_executable, is_foreign_elf};
 
@@ -49,9 +52,6 @@ pub const ETC_ENTRIES: &[&str] = &[
     "gnutls",
     "pkcs11",
 ];
-
-/// Bytes up to which a configuration file is copied into the sandbox rather than mounted.
-const SMALL_FILE: u64 = 256 << 10;
 
 /// Names directly below `/` that may be links into `/usr`.
 const SYSTEM_ENTRIES: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -172,7 +172,10 @@ const ROOT_PRIVATE_PROC: &[&str] = &[
 const ROOT_WRITABLE_PROC: &[&str] = &["/proc/fs", "/proc/sys"];
 
 /// Looks at the machine and the caller.
-pub fn probe() -> Host {
+///
+/// # Errors
+/// [`HostError`] where something is neither there nor absent: a sandbox without it would be another one.
+pub fn probe() -> Result<Host, HostError> {
     let uid = nix::unistd::getuid().as_raw();
     let gid = nix::unistd::getgid().as_raw();
     let environment: Vec<_> = std::env::vars_os().collect();
@@ -180,18 +183,18 @@ pub fn probe() -> Host {
         let value = environment.iter().find(|(key, _)| key == name).map(|(_, value)| PathBuf::from(value));
         value.filter(|path| path.is_absolute())
     };
-    let account = user::lookup(uid);
+    let account = user::lookup(uid)?;
     let home = absolute("HOME").or_else(|| account.as_ref().map(|account| account.home.clone()));
     let mut real_homes: Vec<PathBuf> = [home.clone(), account.as_ref().map(|account| account.home.clone())]
         .into_iter()
         .flatten()
         .filter(|path| path != Path::new("/"))
         .map(without_links)
-        .collect();
+        .collect::<Result<_, _>>()?;
     real_homes.dedup();
     let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
     let config_home = absolute("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
-    Host {
+    Ok(Host {
         uid,
         gid,
         user: account.map_or_else(|| "user".to_owned(), |account| account.name),
@@ -200,39 +203,31 @@ pub fn probe() -> Host {
         runtime_dir: absolute("XDG_RUNTIME_DIR"),
         data_home: absolute("XDG_DATA_HOME").or_else(|| below_home(".local/share")),
         state_home: absolute("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
-        downloads: user::downloads(home.as_deref(), config_home.as_deref()),
+        downloads: user::downloads(home.as_deref(), config_home.as_deref())?,
         config_home,
         home,
         environment,
-        system: entries("/", SYSTEM_ENTRIES),
-        etc: entries("/etc", ETC_ENTRIES),
-        stores: entries("/", STORES),
-        resolv_conf: small_file("/etc/resolv.conf"),
-        hosts: small_file("/etc/hosts"),
-        landlock_abi: crate::sys::landlock::abi(),
-        watches: number("/proc/sys/user/max_inotify_instances")
-            .zip(number("/proc/sys/user/max_inotify_watches")),
-        private_proc: existing(&[PRIVATE_PROC, if uid == 0 { ROOT_PRIVATE_PROC } else { &[] }]),
-        writable_proc: existing(&[if uid == 0 { ROOT_WRITABLE_PROC } else { &[] }]),
-    }
+        system: look::entries("/", SYSTEM_ENTRIES)?,
+        etc: look::entries("/etc", ETC_ENTRIES)?,
+        stores: look::entries("/", STORES)?,
+        resolv_conf: look::small_file("/etc/resolv.conf")?,
+        hosts: look::small_file("/etc/hosts")?,
+        landlock_abi: crate::sys::landlock::abi().map_err(HostError::Landlock)?,
+        watches: look::number("/proc/sys/user/max_inotify_instances")?
+            .zip(look::number("/proc/sys/user/max_inotify_watches")?),
+        private_proc: look::not_absent(&[PRIVATE_PROC, if uid == 0 { ROOT_PRIVATE_PROC } else { &[] }]),
+        writable_proc: look::not_absent(&[if uid == 0 { ROOT_WRITABLE_PROC } else { &[] }]),
+    })
 }
 
-fn number(path: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-fn existing(lists: &[&[&'static str]]) -> Vec<&'static str> {
-    lists.iter().copied().flatten().copied().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
-}
-
-/// The path without symlinks; as it is where it can't be resolved. Most have none, which one call tells.
-fn without_links(path: PathBuf) -> PathBuf {
+/// The path without symlinks; as it is where it does not exist. Most have none, which one call tells.
+fn without_links(path: PathBuf) -> Result<PathBuf, HostError> {
     use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
     let how =
         OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(AT_FDCWD, &path, how) {
-        Ok(_) => path.components().collect(),
-        Err(_) => fs::canonicalize(&path).unwrap_or(path),
+        Ok(_) => Ok(path.components().collect()),
+        Err(_) => Ok(look::unless_absent(&path, fs::canonicalize(&path))?.unwrap_or(path)),
     }
 }
 
@@ -250,30 +245,4 @@ fn working_directory() -> WorkingDirectory {
 
 fn same_as_dot(there: &fs::Metadata) -> bool {
     fs::metadata(".").is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()))
-}
-
-fn entries(below: &str, names: &[&'static str]) -> Vec<(&'static str, Entry)> {
-    let found = names.iter().filter_map(|name| {
-        let path = Path::new(below).join(name);
-        let metadata = fs::symlink_metadata(&path).ok()?;
-        let entry = if metadata.is_symlink() {
-            Entry::Link(fs::read_link(&path).ok()?)
-        } else if metadata.is_file() && metadata.len() <= SMALL_FILE && metadata.mode() & 0o004 != 0 {
-            Entry::SmallFile
-        } else {
-            Entry::Real
-        };
-        Some((*name, entry))
-    });
-    found.collect()
-}
-
-/// A configuration file; empty when it can't be read, cut off at 1 MiB.
-fn small_file(path: &str) -> Vec<u8> {
-    use io::Read;
-    let mut bytes = Vec::new();
-    if let Ok(file) = fs::File::open(path) {
-        let _ = file.take(1 << 20).read_to_end(&mut bytes);
-    }
-    bytes
 }

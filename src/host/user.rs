@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::{HostError, look};
+
 /// A line of `/etc/passwd`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Account {
@@ -12,8 +14,10 @@ pub(super) struct Account {
     pub(super) home: PathBuf,
 }
 
-pub(super) fn lookup(uid: u32) -> Option<Account> {
-    parse(&fs::read("/etc/passwd").ok()?, uid)
+pub(super) fn lookup(uid: u32) -> Result<Option<Account>, HostError> {
+    let path = Path::new("/etc/passwd");
+    let passwd = look::unless_absent(path, fs::read(path))?;
+    Ok(passwd.and_then(|passwd| parse(&passwd, uid)))
 }
 
 fn parse(passwd: &[u8], uid: u32) -> Option<Account> {
@@ -29,11 +33,17 @@ fn parse(passwd: &[u8], uid: u32) -> Option<Account> {
 }
 
 /// The downloads directory of `user-dirs.dirs`, else `Downloads` in the home directory.
-pub(super) fn downloads(home: Option<&Path>, config_home: Option<&Path>) -> Option<PathBuf> {
-    let home = home?;
-    let configured = config_home.and_then(|config| fs::read_to_string(config.join("user-dirs.dirs")).ok());
-    let named = configured.as_deref().and_then(|text| parse_downloads(text, home));
-    Some(named.unwrap_or_else(|| home.join("Downloads")))
+pub(super) fn downloads(
+    home: Option<&Path>,
+    config_home: Option<&Path>,
+) -> Result<Option<PathBuf>, HostError> {
+    let Some(home) = home else { return Ok(None) };
+    let configured = match config_home {
+        Some(config) => look::small_file(config.join("user-dirs.dirs"))?,
+        None => Vec::new(),
+    };
+    let named = parse_downloads(&String::from_utf8_lossy(&configured), home);
+    Ok(Some(named.unwrap_or_else(|| home.join("Downloads"))))
 }
 
 fn parse_downloads(text: &str, home: &Path) -> Option<PathBuf> {

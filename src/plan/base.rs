@@ -33,6 +33,9 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 /// A machine id that says nothing about the machine; D-Bus and PulseAudio want one that is not all zero.
 const MACHINE_ID: &str = "73627800000000000000000000000001";
 
+/// A boot id that says nothing either.
+const BOOT_ID: &str = "73627800-0000-4000-8000-000000000001";
+
 /// Directories with private keys below shared configuration. Their modes keep users out, not a sandbox of root's.
 const PRIVATE_KEYS: [&str; 3] = ["/etc/ssl/private", "/etc/pki/tls/private", "/etc/pki/CA/private"];
 
@@ -158,6 +161,9 @@ impl Base<'_> {
             for path in &self.host.private_proc {
                 self.add(mounts, *path, MountOp::Mask);
             }
+            let content = Content::Bytes(format!("{BOOT_ID}\n").into());
+            let op = MountOp::Data { content, mode: 0o444, access: Access::ReadOnly };
+            self.add(mounts, "/proc/sys/kernel/random/boot_id", op);
         }
         let dev = Path::new("/dev");
         for (name, major, minor) in DEVICES {

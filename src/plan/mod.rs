@@ -64,6 +64,8 @@ pub struct Plan {
     pub seccomp: Option<Seccomp>,
     /// What Landlock scopes: empty where it is off, or the kernel can't.
     pub landlock_scope: Vec<Setting<LandlockScope>>,
+    /// Whether Landlock has the mount view once more as rules about files, and by which version of its interface.
+    pub landlock_files: Option<Setting<u32>>,
     /// Resource limits.
     pub limits: Limits,
     /// The payload's environment.

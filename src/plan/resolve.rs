@@ -73,6 +73,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let mut misses = Vec::new();
     let limits = limits(profile, invocation, host, &mut misses)?;
     let landlock_scope = walls::landlock_scope(profile, invocation, host, &mut misses)?;
+    let landlock_files = walls::landlock_files(profile, invocation, host, &mut misses)?;
     let search = environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.clone());
     let candidates = invocation.command.first().map_or_else(Vec::new, |program| {
         command::candidates(program, search.as_deref().unwrap_or(OsStr::new("")), &directory.value.0)
@@ -91,6 +92,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         privileges: privileges(invocation),
         seccomp: Some(walls::seccomp(profile)?),
         landlock_scope,
+        landlock_files,
         limits,
         environment,
         terminal: profile.terminal.clone(),

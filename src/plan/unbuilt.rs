@@ -53,7 +53,7 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
             .find(|setting| !setting.is_default())
             .map(|setting| (key.to_owned(), setting.origin.clone()))
     }
-    let Profile { filesystem, privileges, network, limits, seccomp, landlock, display, .. } = profile;
+    let Profile { filesystem, privileges, network, limits, seccomp, display, .. } = profile;
     let found = [
         any("app-id", profile.app_id.clone()),
         more("filesystem.root", &filesystem.root, |root| {
@@ -78,7 +78,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         any("limits.swap", limits.swap.clone()),
         any("limits.cpus", limits.cpus.clone()),
         more("seccomp.multiarch", &seccomp.multiarch, |multiarch| *multiarch),
-        more("landlock.files", &landlock.files, |files| *files),
         more("display.wayland", &display.wayland, |wayland| *wayland != Wayland::Off),
         more("display.x11", &display.x11, |x11| *x11 != X11Mode::Off),
         more("audio.playback", &profile.audio_playback, |playback| *playback),

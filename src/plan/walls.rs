@@ -14,26 +14,73 @@ pub(super) fn landlock_scope(
     host: &Host,
     misses: &mut Vec<String>,
 ) -> Result<Vec<Setting<LandlockScope>>, PlanError> {
-    const SCOPE_ABI: u32 = 6;
-    let level = &profile.landlock.level;
     let scope = &profile.landlock.scope;
-    if level.value == Level::Off || scope.is_empty() || host.landlock_abi >= SCOPE_ABI {
-        return Ok(if level.value == Level::Off { Vec::new() } else { scope.clone() });
+    let needed =
+        (!scope.is_empty()).then_some(Needed { what: "scope signals and sockets", abi: 6, since: "6.12" });
+    let reached = landlock(profile, invocation, host, misses, needed)?;
+    Ok(if reached { scope.clone() } else { Vec::new() })
+}
+
+/// By which version of Landlock's interface files are ruled, if the profile wants it and the kernel has any: since ABI 1
+/// (Linux 5.13).
+pub(super) fn landlock_files(
+    profile: &Profile,
+    invocation: &Invocation,
+    host: &Host,
+    misses: &mut Vec<String>,
+) -> Result<Option<Setting<u32>>, PlanError> {
+    let files = &profile.landlock.files;
+    if files.value && profile.namespaces.nested.value == Nested::Full {
+        return Err(PlanError::Conflict {
+            why:
+                "cannot rule files by Landlock and allow all nested namespaces: such rules forbid every mount"
+                    .to_owned(),
+            origin: files.origin.clone(),
+            hint: "leave out `landlock.files`, or set `namespaces.nested` to \"none\" or \"browser\""
+                .to_owned(),
+        });
     }
-    let why = format!(
-        "cannot scope signals and sockets: this kernel has Landlock ABI {}, not {SCOPE_ABI}",
-        host.landlock_abi
-    );
+    let needed = files.value.then_some(Needed { what: "rule files by Landlock", abi: 1, since: "5.13" });
+    let reached = landlock(profile, invocation, host, misses, needed)?;
+    Ok(reached.then(|| Setting::new(host.landlock_abi, files.origin.clone())))
+}
+
+/// Something of Landlock's.
+struct Needed {
+    what: &'static str,
+    /// The version of the interface that has it.
+    abi: u32,
+    /// The version of Linux that brought it.
+    since: &'static str,
+}
+
+/// Whether it is to be had, by the profile's level.
+fn landlock(
+    profile: &Profile,
+    invocation: &Invocation,
+    host: &Host,
+    misses: &mut Vec<String>,
+    needed: Option<Needed>,
+) -> Result<bool, PlanError> {
+    let level = &profile.landlock.level;
+    let Some(needed) = needed.filter(|_| level.value != Level::Off) else { return Ok(false) };
+    if host.landlock_abi >= needed.abi {
+        return Ok(true);
+    }
+    let why = match host.landlock_abi {
+        0 => format!("cannot {}: this kernel has no Landlock, or it is switched off", needed.what),
+        abi => format!("cannot {}: this kernel has Landlock ABI {abi}, not {}", needed.what, needed.abi),
+    };
     match level.value {
         Level::Available | Level::Prefer if invocation.strict => {}
         Level::Prefer => {
             misses.push(format!("{why}; running without"));
-            return Ok(Vec::new());
+            return Ok(false);
         }
         Level::Require => {}
-        Level::Available | Level::Off => return Ok(Vec::new()),
+        Level::Available | Level::Off => return Ok(false),
     }
-    let hint = "use Linux 6.12 or later with Landlock switched on".to_owned();
+    let hint = format!("use Linux {} or later with Landlock switched on", needed.since);
     Err(PlanError::Conflict { why, origin: level.origin.clone(), hint })
 }
 

@@ -6,6 +6,7 @@
 
 pub mod caps;
 pub mod landlock;
+pub mod message;
 pub mod mount;
 pub mod network;
 pub mod process;

@@ -219,7 +219,6 @@ const UNBUILT: &[(&str, &str, &str)] = &[
     ("limits.swap", "limits", "swap = '0'"),
     ("limits.cpus", "limits", "cpus = 1.5"),
     ("seccomp.multiarch", "seccomp", "multiarch = true"),
-    ("landlock.files", "landlock", "files = true"),
     ("display.wayland", "display", "wayland = true"),
     ("display.x11", "display", "x11 = 'host'"),
     ("audio.playback", "audio", "playback = true"),

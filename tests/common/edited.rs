@@ -17,8 +17,14 @@ pub const WORD: &str = "--edited";
 /// The exit status of such a run when the test itself is wrong.
 const MISTAKE: u8 = 99;
 
+/// What is done to a plan.
+pub type Change = fn(&mut Plan);
+
 /// What is done to a plan, by name.
-pub type Edit = (&'static str, fn(&mut Plan));
+pub type Edit = (&'static str, Change);
+
+/// Finds the edits that a name stands for.
+type Find<'a> = &'a dyn Fn(&OsStr) -> Option<Vec<Change>>;
 
 /// To be called first in `main`: where this program was started by [`User::edited`], plans the run, edits the plan, calls
 /// `before` and carries the plan out. `None` in the test program itself.
@@ -31,7 +37,7 @@ pub fn answer(edits: &[Edit], before: fn()) -> Option<ExitCode> {
 }
 
 /// Like [`answer`], where a name can stand for several edits.
-pub fn answer_by(find: &dyn Fn(&OsStr) -> Option<Vec<fn(&mut Plan)>>, before: fn()) -> Option<ExitCode> {
+pub fn answer_by(find: &dyn Fn(&OsStr) -> Option<Vec<Change>>, before: fn()) -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != WORD {
         return None;
@@ -45,12 +51,7 @@ pub fn answer_by(find: &dyn Fn(&OsStr) -> Option<Vec<fn(&mut Plan)>>, before: fn
     Some(ExitCode::from(code))
 }
 
-fn run(
-    find: &dyn Fn(&OsStr) -> Option<Vec<fn(&mut Plan)>>,
-    name: &OsStr,
-    arguments: &[OsString],
-    before: fn(),
-) -> Result<u8, (String, u8)> {
+fn run(find: Find<'_>, name: &OsStr, arguments: &[OsString], before: fn()) -> Result<u8, (String, u8)> {
     let mistake = |what: String| (format!("the test is wrong: {what}\n"), MISTAKE);
     let edits = find(name).ok_or_else(|| mistake(format!("no edit {name:?}")))?;
     let (invocation, output) = match cli::parse(arguments) {
@@ -67,6 +68,7 @@ fn run(
 fn refusal(error: &sbx::Error) -> (String, u8) {
     match error {
         sbx::Error::Usage(error) => (render(error), 125),
+        sbx::Error::Host(error) => (render(error), 125),
         sbx::Error::Profile(error) => (render(error), 125),
         sbx::Error::Plan(error) => (render(error), 125),
         sbx::Error::Exec(error) => (render(error), error.exit_code()),

@@ -171,7 +171,7 @@ fn ordinary_host() -> Host {
         real_homes: vec!["/home/ann".into()],
         data_home: Some("/home/ann/.local/share".into()),
         cwd: WorkingDirectory::Known("/home/ann/project".into()),
-        ..host::probe()
+        ..host::probe().expect("a machine")
     }
 }
 

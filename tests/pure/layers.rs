@@ -18,9 +18,10 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 7] = ["files", "init", "mounts", "operations", "overlay", "readback", "walk"];
-const OUTSIDE: [&str; 9] =
-    ["cause", "error", "janitor", "launch", "mod", "prepare", "protect", "sources", "step"];
+const INSIDE: [&str; 8] =
+    ["files", "init", "landlock", "mounts", "operations", "overlay", "readback", "walk"];
+const OUTSIDE: [&str; 10] =
+    ["cause", "error", "host_mounts", "janitor", "launch", "mod", "prepare", "protect", "sources", "step"];
 
 /// What allocates, formats or prints.
 const ALLOCATES: [&str; 16] = [

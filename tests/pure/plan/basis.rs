@@ -35,6 +35,7 @@ fn the_base_is_this_and_no_more() {
 /lib64 ro
 /proc proc
 /proc/keys hide
+/proc/sys/kernel/random/boot_id data
 /run private
 /run/user/1000 dir
 /tmp private
@@ -84,21 +85,23 @@ fn links_of_etc_stay_where_they_lead_to_what_is_inside() {
 #[test]
 fn what_acts_on_the_machine_is_read_only_for_root() {
     let plan = plan_on(&root_host(), &[], &[]).expect("a plan");
-    let wanted = ["/proc proc", "/proc/irq read-only", "/proc/keys hide", "/proc/sys read-only"];
+    let boot_id = "/proc/sys/kernel/random/boot_id data";
+    let wanted = ["/proc proc", "/proc/irq read-only", "/proc/keys hide", "/proc/sys read-only", boot_id];
     assert_eq!(below(&plan, "/proc"), wanted);
     for keys in ["/etc/ssl/private", "/etc/pki/tls/private", "/etc/pki/CA/private"] {
         assert_eq!(at(&plan, keys).map(|mount| &mount.op), Some(&MountOp::Mask), "{keys}");
     }
     let user = plan_on(&host(), &[], &[]).expect("a plan");
     assert!(
-        below(&user, "/proc") == ["/proc proc", "/proc/keys hide"] && at(&user, "/etc/ssl/private").is_none()
+        below(&user, "/proc") == ["/proc proc", "/proc/keys hide", boot_id]
+            && at(&user, "/etc/ssl/private").is_none()
     );
 }
 
 /// The kernel makes no procfs in a nested namespace under one with mounts over it.
 #[test]
 fn nothing_is_over_proc_where_everything_nests() {
-    for (nested, wanted) in [("browser", 2), ("full", 1)] {
+    for (nested, wanted) in [("browser", 3), ("full", 1)] {
         let found = plan(&[&format!("namespaces.nested = \"{nested}\"")], &[]);
         assert_eq!(below(&found, "/proc").len(), wanted, "{nested}");
     }

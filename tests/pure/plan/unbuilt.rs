@@ -5,7 +5,7 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 25] = [
+const KEYS: [(&str, &[&str], &[&str]); 24] = [
     ("app-id", &["\"org.example.Build\""], &[]),
     ("filesystem.root", &["\"/srv/root\"", "\"image:debian\""], &["\"host\"", "\"empty\""]),
     ("filesystem.layers", &["[\"/srv/layer\"]"], &["[]"]),
@@ -25,7 +25,6 @@ const KEYS: [(&str, &[&str], &[&str]); 25] = [
     ("limits.swap", &["\"0\""], &[]),
     ("limits.cpus", &["1.5"], &[]),
     ("seccomp.multiarch", &["true"], &["false"]),
-    ("landlock.files", &["true"], &["false"]),
     ("display.wayland", &["true", "\"optional\""], &["false"]),
     ("display.x11", &["\"private\"", "\"host\""], &["\"off\""]),
     ("audio.playback", &["true"], &["false"]),
