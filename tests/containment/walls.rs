@@ -1,7 +1,7 @@
 //! The walls: each a part of the plan that a test can take out.
 
-use sbx::plan::Plan;
-use sbx::profile::{Level, Nested, NetworkMode, Setting};
+use sbx::plan::{Access, BindSource, Mount, MountOp, Plan};
+use sbx::profile::{Level, Nested, NetworkMode, Origin, Setting};
 
 /// A defence, and how a plan does without it.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,18 @@ walls! {
     KEYRING = "keyring": |plan| plan.privileges.session_keyring = Level::Off,
     /// Landlock's scopes.
     SCOPES = "landlock scopes": |plan| plan.landlock_scope.clear(),
-    /// A PID namespace and a procfs of its own.
-    PID_NAMESPACE = "pid namespace": |plan| plan.namespaces.pid = false,
+    /// A PID namespace and a procfs of its own; without the one, the other can only be the host's.
+    PID_NAMESPACE = "pid namespace": |plan| {
+        plan.namespaces.pid = false;
+        shared(plan, "/proc", Access::Writable);
+    },
     /// A UTS namespace.
     UTS_NAMESPACE = "uts namespace": |plan| plan.namespaces.uts = false,
+    /// An IPC namespace: the queues of another one can't be mounted.
+    IPC_NAMESPACE = "ipc namespace": |plan| {
+        plan.namespaces.ipc = false;
+        plan.mounts.retain(|mount| mount.op != MountOp::Mqueue);
+    },
     /// A cgroup namespace.
     CGROUP_NAMESPACE = "cgroup namespace": |plan| plan.namespaces.cgroup = false,
     /// A network namespace with loopback alone.
@@ -46,4 +54,18 @@ walls! {
         |plan| plan.namespaces.network = Setting::default_value(NetworkMode::Host),
     /// The ceiling on nested namespaces.
     CEILING = "ceiling": |plan| plan.namespaces.nested = Setting::default_value(Nested::Full),
+    /// An empty `/run`, and below it the runtime directory.
+    PRIVATE_RUN = "private run": |plan| shared(plan, "/run", Access::ReadOnly),
+    /// An empty `/tmp`.
+    PRIVATE_TMP = "private tmp": |plan| shared(plan, "/tmp", Access::Writable),
+    /// An empty `/dev/shm`.
+    PRIVATE_SHM = "private shm": |plan| shared(plan, "/dev/shm", Access::Writable),
+}
+
+/// The host's directory in place of the sandbox's own and what is made in that.
+fn shared(plan: &mut Plan, path: &str, access: Access) {
+    plan.mounts.retain(|mount| !mount.dest.starts_with(path));
+    let source = BindSource::Path(path.into());
+    let op = MountOp::Bind { source, access, devices: false, optional: false, create: None };
+    plan.mounts.push(Mount { dest: path.into(), op, origin: Origin::Default });
 }

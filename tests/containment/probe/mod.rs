@@ -2,7 +2,20 @@
 //! says is for people; the verdict comes from outside.
 #![allow(unsafe_code, reason = "hostile programs make raw system calls")]
 
+mod calls;
+mod children;
+mod descriptors;
+mod files;
+mod ipc;
+mod machine;
+mod mounts;
+mod privileges;
+mod processes;
+mod resources;
+mod sockets;
 mod terminal;
+
+pub(crate) use descriptors::{HIGH_FILE, SOCKET_WITH_DIRECTORY};
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -24,7 +37,20 @@ pub(crate) fn answer() -> Option<ExitCode> {
     }
     let word = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
-    let attacks: Vec<Attack> = [terminal::ATTACKS].concat();
+    let attacks: Vec<Attack> = [
+        calls::ATTACKS,
+        descriptors::ATTACKS,
+        files::ATTACKS,
+        ipc::ATTACKS,
+        machine::ATTACKS,
+        sockets::ATTACKS,
+        mounts::ATTACKS,
+        privileges::ATTACKS,
+        processes::ATTACKS,
+        resources::ATTACKS,
+        terminal::ATTACKS,
+    ]
+    .concat();
     let Some((_, attack)) = attacks.iter().find(|(known, _)| *known == word) else {
         say(&format!("no attack {word}"));
         return Some(ExitCode::from(99));

@@ -1,8 +1,28 @@
 //! Attacks on the terminal.
 
+use super::children::in_child;
 use super::{Attack, call};
 
-pub(super) const ATTACKS: &[Attack] = &[("tiocsti", |_| {
-    let letter = b'x';
-    call(libc::SYS_ioctl, [0, 0x5412, (&raw const letter).addr() as u64, 0, 0, 0])
-})];
+pub(super) const ATTACKS: &[Attack] = &[
+    ("type", |_| take_and_type(std::iter::once(0))),
+    // Bits that the kernel ignores: it takes the number as an `int`.
+    ("type-by-long-numbers", |_| {
+        take_and_type((32..64).map(|bit| 1 << bit).chain([u64::from(u32::MAX) << 32]))
+    }),
+];
+
+/// Takes the terminal on stdin for its own, where it is nobody's, and types a letter into it. Each number of the request is
+/// tried until one works.
+fn take_and_type(high: impl Iterator<Item = u64>) -> i64 {
+    in_child(|| {
+        // Not in the process itself: it leads a process group, which can't change its session.
+        call(libc::SYS_setsid, [0; 6]);
+        call(libc::SYS_ioctl, [0, libc::TIOCSCTTY, 0, 0, 0, 0]);
+        let letter = b'x';
+        let mut results = high.map(|bits| {
+            let request = libc::TIOCSTI | bits;
+            call(libc::SYS_ioctl, [0, request, (&raw const letter).addr() as u64, 0, 0, 0])
+        });
+        results.by_ref().find(|result| *result == 0).unwrap_or(-1)
+    })
+}
