@@ -283,6 +283,9 @@ impl Diagnose for ExecError {
                 Some("name the directories below it that the program needs".to_owned())
             }
             ExecError::Placeholder { errno: Errno::EEXIST, .. } => Some("run it again".to_owned()),
+            ExecError::Placeholder { errno: Errno::EAGAIN, .. } => {
+                Some("another program has locked it: end that one, or remove the placeholder".to_owned())
+            }
             ExecError::Placeholder { .. } => Some(
                 "make the directory writable for yourself, or take the path off the list: \
                  --set 'filesystem.protect=[\"-PATH\"]'"

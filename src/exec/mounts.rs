@@ -48,11 +48,12 @@ impl<'a> Builder<'a> {
         on_host: bool,
         attached: &'a mut Attached,
     ) -> Result<Self> {
+        let mode = c"755";
         let parameters =
-            [(c"mode", Some(c"0755")), (c"size", Some(prepared.0)), (c"nr_inodes", Some(prepared.1))];
+            [(c"mode", Some(mode)), (c"size", Some(prepared.0)), (c"nr_inodes", Some(prepared.1))];
         let attr = MountAttr::NOSUID.and(MountAttr::NODEV);
         let root = mount::new_filesystem(c"tmpfs", &parameters, attr).at(Step::Root)?;
-        is_bounded(&root, prepared).at(Step::Root)?;
+        is_as_asked(&root, prepared.0, prepared.1, mode).at(Step::Root)?;
         own.push(fstat(&root).at(Step::Root)?.st_dev);
         let old =
             nix::fcntl::open(c"/", OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())
@@ -221,13 +222,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Whether a new tmpfs holds no more than it was made for: that many bytes, that many files.
-pub(super) fn is_bounded(tmpfs: &OwnedFd, (size, inodes): (&CStr, &CStr)) -> nix::Result<()> {
+/// Whether a new tmpfs is what it was made for: that many bytes and files, and this mode, which is octal.
+pub(super) fn is_as_asked(tmpfs: &OwnedFd, size: &CStr, inodes: &CStr, mode: &CStr) -> nix::Result<()> {
     let is = nix::sys::statfs::fstatfs(tmpfs)?;
-    let number = |text: &CStr| text.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |text: &CStr, radix| u64::from_str_radix(text.to_str().ok()?, radix).ok();
     let block = u64::try_from(is.block_size()).unwrap_or(1).max(1);
-    let blocks = number(size).map(|size| size.div_ceil(block));
-    took_effect(blocks == Some(is.blocks()) && number(inodes) == Some(is.files()))
+    let blocks = number(size, 10).map(|size| size.div_ceil(block));
+    took_effect(blocks == Some(is.blocks()) && number(inodes, 10) == Some(is.files()))?;
+    took_effect(number(mode, 8) == Some(u64::from(fstat(tmpfs)?.st_mode & 0o7777)))
 }
 
 fn is_own(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool> {

@@ -10,10 +10,11 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_link, symlink, write_file};
-use super::mounts::{Builder, is_bounded};
+use super::mounts::{Builder, is_as_asked};
 use super::overlay;
 use super::prepare::{Fresh, Item, Op, Prepared};
 use super::protect::Island;
+use super::readback::took_effect;
 use super::sources::Source;
 use super::step::{At, Failure, Result, Step};
 use super::walk;
@@ -172,7 +173,7 @@ impl<'a> Builder<'a> {
             (c"mode", Some(fresh.mode.as_c_str())),
         ];
         let tmpfs = mount::new_filesystem(c"tmpfs", &parameters, attr)?;
-        is_bounded(&tmpfs, (&fresh.size, &fresh.inodes))?;
+        is_as_asked(&tmpfs, &fresh.size, &fresh.inodes, &fresh.mode)?;
         self.own.push(fstat(&tmpfs)?.st_dev);
         Ok(tmpfs)
     }
@@ -297,8 +298,11 @@ pub(super) fn new_proc() -> nix::Result<OwnedFd> {
 
 /// A devpts of the sandbox's own: its terminals are nobody else's.
 fn new_devpts() -> nix::Result<OwnedFd> {
-    let parameters = [(c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620"))];
-    mount::new_filesystem(c"devpts", &parameters, MountAttr::NOSUID.and(MountAttr::NOEXEC))
+    let parameters = [(c"ptmxmode", Some(c"0666"))];
+    let devpts = mount::new_filesystem(c"devpts", &parameters, MountAttr::NOSUID.and(MountAttr::NOEXEC))?;
+    let ptmx = nix::sys::stat::fstatat(&devpts, c"ptmx", nix::fcntl::AtFlags::empty())?;
+    took_effect(ptmx.st_mode & 0o777 == 0o666)?;
+    Ok(devpts)
 }
 
 /// The message queues of the current IPC namespace.

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::mkdirat;
 
-use super::mounts::is_bounded;
+use super::mounts::is_as_asked;
 use super::prepare::Upper;
 use super::sources::Source;
 use super::walk;
@@ -93,9 +93,10 @@ pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::R
 /// A tmpfs for an upper and a work dir. It is attached at the target, where the overlay then covers it: before Linux 7.2 no
 /// layer may lie on a detached mount.
 fn attach_tmpfs(size: &CStr, inodes: &CStr, target: &OwnedFd) -> nix::Result<OwnedFd> {
-    let parameters = [(c"size", Some(size)), (c"nr_inodes", Some(inodes)), (c"mode", Some(c"0700"))];
+    let mode = c"700";
+    let parameters = [(c"size", Some(size)), (c"nr_inodes", Some(inodes)), (c"mode", Some(mode))];
     let tmpfs = sys_mount::new_filesystem(c"tmpfs", &parameters, MountAttr::NOSUID.and(MountAttr::NODEV))?;
-    is_bounded(&tmpfs, (size, inodes))?;
+    is_as_asked(&tmpfs, size, inodes, mode)?;
     sys_mount::attach(&tmpfs, target, c"")?;
     Ok(tmpfs)
 }

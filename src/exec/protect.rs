@@ -94,9 +94,17 @@ impl Protection {
             // A file says where the repository is, and so does a link: neither may be made to say something else.
             objects.push((directory.join(".git"), Island::ReadOnly));
         }
+        // Where a file names the repository, that is what its members are protected in.
+        let elsewhere = git.is_ok_and(|git| git.is_file()).then(|| named_repository(directory)).flatten();
         for protected in list {
-            let whole = directory.join(&protected.path);
-            let walk = Walk::along(directory, &protected.path);
+            let whole = match (&elsewhere, protected.path.strip_prefix(".git")) {
+                (Some(repository), Ok(rest)) => repository.join(rest),
+                _ => directory.join(&protected.path),
+            };
+            let walk = match whole.strip_prefix(directory) {
+                Ok(rest) => Walk::along(directory, rest),
+                Err(_) => Walk::along(Path::new("/"), &whole),
+            };
             let direct = walk.links.is_empty();
             objects.extend(walk.links.into_iter().map(|link| (link, Island::ReadOnly)));
             match walk.end {
@@ -195,6 +203,14 @@ fn views(writable: &[Writable], mounts: &[HostMount]) -> Vec<View> {
         }
     }
     views
+}
+
+/// The repository that a `.git` file names (gitrepository-layout(5)).
+fn named_repository(directory: &Path) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let text = fs::read(directory.join(".git")).ok()?;
+    let name = text.strip_prefix(b"gitdir: ")?.split(|byte| *byte == b'\n').next()?;
+    Some(directory.join(std::ffi::OsStr::from_bytes(name)))
 }
 
 /// The first other mount of the plan on the way to a path: what is seen from there on is that one's matter. One that is asked

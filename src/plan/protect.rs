@@ -42,10 +42,11 @@ impl Placeholder {
 }
 
 /// Paths that are read by programs that give up on a directory.
-const READ_AS_FILES: [(&str, Placeholder); 3] = [
+const READ_AS_FILES: [(&str, Placeholder); 4] = [
     (".cargo/config.toml", Placeholder::File),
     (".git/commondir", Placeholder::Dot),
     (".git/config", Placeholder::File),
+    (".git/config.worktree", Placeholder::File),
 ];
 
 /// What the profile protects.

@@ -31,6 +31,7 @@ const KEPT_VARIABLES: &[&str] = &[
 const PROTECTED: &[&str] = &[
     ".git/hooks",
     ".git/config",
+    ".git/config.worktree",
     ".git/commondir",
     ".vscode",
     ".idea",

@@ -1,6 +1,7 @@
 //! The commands that are compared.
 
 use crate::Problem;
+use crate::common::edited;
 use crate::workplace::Workplace;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -165,12 +166,24 @@ fn profile(pairs: &[(String, String)]) -> String {
     text + "]\n"
 }
 
-/// The loop of system calls, outside and inside; it prints nanoseconds.
-pub(crate) fn loops(place: &Workplace) -> Result<Option<(Command, Command)>, Problem> {
+/// sbx with all it can do for a build, but for what this edit of the plan leaves out.
+pub(crate) fn edited_build(place: &Workplace, edit: &str) -> Contender {
+    let run = ["--profile", "build", "--set", "landlock.files=true", "--", PAYLOAD];
+    Contender::new(edit, &place.benchmark()).with([edited::WORD, edit]).with(run)
+}
+
+/// The loop of this kind of system call outside, there with the shortest filter, in bubblewrap and in sbx; it prints
+/// nanoseconds.
+pub(crate) fn loops(place: &Workplace, kind: &str, rounds: usize) -> Result<Option<[Contender; 4]>, Problem> {
     let Some(source) = place.compiled("loop") else { return Ok(None) };
     let program = place.project().join("loop");
     fs::copy(&source, &program).map_err(|error| format!("cannot copy {}: {error}", source.display()))?;
-    let mut inside = place.command(&place.sbx());
-    inside.args(["--profile", "build", "--"]).arg(&program);
-    Ok(Some((place.command(&program), inside)))
+    let rounds = rounds.to_string();
+    let command = [program.to_str().ok_or("the project's path is no text")?, kind, &rounds];
+    Ok(Some([
+        Contender::new("outside", &program).with(&command[1..]),
+        Contender::new("outside, the shortest filter", &program).with(&command[1..]).with(["filtered"]),
+        bwrap_bare(place).running(&command),
+        sbx_build(place).running(&command),
+    ]))
 }

@@ -5,8 +5,7 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem};
-use std::process::{Command, Stdio};
+use crate::{Effort, Problem, calls, walls};
 
 const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
@@ -18,7 +17,8 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     let (bwrap, sbx) = (contender::bwrap_bare(place), contender::sbx_build(place));
     starts(place, effort, "Start, the build profile", None, &bwrap, &sbx, Bound(0.8))?;
     binds(place, effort)?;
-    system_calls(place, effort)
+    walls::each(place, effort)?;
+    calls::inside_and_outside(place, effort)
 }
 
 fn starts(
@@ -87,34 +87,6 @@ fn binds(place: &Workplace, effort: Effort) -> Result<(), Problem> {
         ]);
     }
     Ok(())
-}
-
-fn system_calls(place: &Workplace, effort: Effort) -> Result<(), Problem> {
-    head("A loop of system calls", &["", "ns a call", "quartiles", "× outside", "bound", ""]);
-    let Some((mut outside, mut inside)) = contender::loops(place)? else {
-        row(&["no `cc`", "", "", "", "≤ 1.02 ×", "not measured"]);
-        return Ok(());
-    };
-    let rounds = effort.rounds.div_ceil(20);
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        left.push(nanoseconds(&mut outside)?);
-        right.push(nanoseconds(&mut inside)?);
-    }
-    let (left, right) = (Spread::of(left), Spread::of(right));
-    line("outside", left, None, None);
-    line("sbx --profile build", right, Some(left.median), Some(Bound(1.02)));
-    Ok(())
-}
-
-fn nanoseconds(command: &mut Command) -> Result<f64, Problem> {
-    let output =
-        command.stderr(Stdio::piped()).output().map_err(|error| format!("cannot start the loop: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().map_err(|_| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        format!("the loop ended with {}: {} {}", output.status, text.trim(), said.trim())
-    })
 }
 
 /// What stays resident while a sandbox sleeps.

@@ -28,20 +28,42 @@ pub(crate) fn interleaved(
     contenders: &[&Contender],
     rounds: usize,
 ) -> Result<Vec<Spread>, Problem> {
+    Ok(samples(place, contenders, rounds)?.into_iter().map(Spread::of).collect())
+}
+
+/// The same, with the milliseconds of each run.
+pub(crate) fn samples(
+    place: &Workplace,
+    contenders: &[&Contender],
+    rounds: usize,
+) -> Result<Vec<Vec<f64>>, Problem> {
     for contender in contenders {
         contender.check(place)?;
     }
     let warm_up = rounds.div_ceil(20);
     let mut taken = vec![Vec::with_capacity(rounds); contenders.len()];
     for round in 0..warm_up + rounds {
-        for (contender, taken) in contenders.iter().zip(&mut taken) {
-            let time = once(place, contender)?;
+        for index in shuffled(contenders.len(), round) {
+            let time = once(place, contenders[index])?;
             if round >= warm_up {
-                taken.push(time.as_secs_f64() * 1e3);
+                taken[index].push(time.as_secs_f64() * 1e3);
             }
         }
     }
-    Ok(taken.into_iter().map(Spread::of).collect())
+    Ok(taken)
+}
+
+/// The order of a round, another one each time: what a run leaves to the kernel to clean up falls on the next one, which must
+/// not always be the same.
+pub(crate) fn shuffled(count: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<_> = (0..count).collect();
+    // A full-period generator modulo 2^32 (Numerical Recipes); its high bits are good enough for this.
+    let mut state = round as u32;
+    for left in (1..count).rev() {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        order.swap(left, (state >> 16) as usize % (left + 1));
+    }
+    order
 }
 
 fn once(place: &Workplace, contender: &Contender) -> Result<Duration, Problem> {

@@ -103,7 +103,7 @@ impl Workplace {
         measure: impl FnOnce(&Self) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let Some((uid, gid)) = self.drop_to else { return measure(self) };
-        let mut again = Command::new(self.dir.join("start"));
+        let mut again = Command::new(self.benchmark());
         again.env(VARIABLE, &self.dir).env("BWRAP", &self.bwrap).uid(uid).gid(gid).current_dir(&self.dir);
         match again.status() {
             Ok(status) if status.success() => Ok(()),
@@ -129,6 +129,11 @@ impl Workplace {
         self.dir.join("sbx")
     }
 
+    /// This program, where everybody can run it.
+    pub(crate) fn benchmark(&self) -> PathBuf {
+        self.dir.join("start")
+    }
+
     /// The bubblewrap to compare with.
     pub(crate) fn bwrap(&self) -> &Path {
         &self.bwrap
@@ -147,6 +152,14 @@ impl Workplace {
     /// The directory that everything starts in.
     pub(crate) fn project(&self) -> PathBuf {
         self.home().join("project")
+    }
+
+    /// What `git init` leaves in the project, as far as sbx looks at it.
+    pub(crate) fn make_repository(&self) -> Result<(), Problem> {
+        let hooks = self.project().join(".git/hooks");
+        fs::create_dir_all(&hooks).map_err(|error| format!("cannot make {}: {error}", hooks.display()))?;
+        self.put("project/.git/HEAD", b"ref: refs/heads/main\n")?;
+        self.put("project/.git/config", b"").map(drop)
     }
 
     /// Writes a file below the home, readable for everybody.

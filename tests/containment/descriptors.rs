@@ -1,15 +1,18 @@
 //! A1, A2: descriptors that the caller left open.
 
-use crate::common::output;
+use crate::common::{Account, Need, output};
 use crate::probe;
 use crate::row::{Attempt, Reach, Row, canary, ran};
 use crate::walls::Wall;
 use libtest_mimic::Failed;
+use std::fs;
 use std::process::Command;
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         Row::new("A1 goes up from an inherited directory", [CLOSED], inherited_directory),
+        Row::new("A3 opens its standard output anew", [FILE_RULES], opened_anew)
+            .needs(Need::Other(no_landlock)),
         Row::new("A2 reads an inherited file that a loop would miss", [CLOSED], inherited_file),
     ]
 }
@@ -20,6 +23,28 @@ const CLOSED: Wall = Wall {
     name: "descriptors are closed",
     down: |plan| plan.keep_fds = vec![probe::SOCKET_WITH_DIRECTORY, probe::HIGH_FILE],
 };
+
+/// Landlock's rules about files, which a profile has to ask for.
+const FILE_RULES: Wall = Wall { name: "landlock files", down: |plan| plan.landlock_files = None };
+
+fn no_landlock(_: &Account) -> Option<String> {
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_else(|_| "landlock".to_owned());
+    (!modules.contains("landlock")).then(|| "Landlock is switched off".to_owned())
+}
+
+/// A log that the caller appends to, outside of what the sandbox has, is read through the descriptor.
+fn opened_anew(attempt: &Attempt<'_>) -> Result<Reach, Failed> {
+    let canary = canary()?;
+    let log = attempt.user.put("log", format!("{canary}\n"))?;
+    let mut caller = attempt.user.command("sh");
+    let sandbox = attempt.sbx(&["--set", "landlock.files=true"]);
+    caller.args(["-c", "log=$1; shift; exec \"$@\" >>\"$log\"", "sh"]).arg(&log);
+    caller.arg(sandbox.get_program()).args(sandbox.get_args());
+    caller.args(["sh", "-c", "head -n 1 /proc/self/fd/1 >&2; echo ran >&2"]);
+    let out = ran(&mut caller)?;
+    out.stderr_has("ran")?;
+    Ok(Reach::through_if(out.errors().contains(&canary)))
+}
 
 /// A caller who has these open: a directory at several low and high numbers, a socket with the directory in a message, and
 /// a file.

@@ -27,6 +27,10 @@ const MADE_MACHINE_ID: Wall = Wall {
         add(plan, "/etc/machine-id", host("/etc/machine-id", false));
     },
 };
+/// A boot id that says nothing.
+const MADE_BOOT_ID: Wall =
+    Wall { name: "made boot id", down: |plan| plan.mounts.retain(|mount| mount.dest != Path::new(BOOT_ID)) };
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// No sysfs.
 const NO_SYSFS: Wall = Wall { name: "no sysfs", down: |plan| add(plan, "/sys", host("/sys", false)) };
 /// A root of its own.
@@ -62,6 +66,7 @@ pub(crate) fn rows() -> Vec<Row> {
         .needs(Need::Other(no_interface)),
         Row::new("I5c interfaces in sysfs", [NO_SYSFS], |attempt| addresses(attempt, "ls /sys/class/net"))
             .needs(Need::Other(no_interface)),
+        Row::new("I5d id of the boot", [MADE_BOOT_ID], id_of_the_boot),
         Row::new("I6 command line of the kernel", masked, |attempt| reads(attempt, "cat /proc/cmdline")),
         Row::new("I6a place in the cgroups", [walls::CGROUP_NAMESPACE], place_in_the_cgroups)
             .needs(Need::Other(no_cgroup)),
@@ -135,6 +140,11 @@ fn no_machine_id(_: &Account) -> Option<String> {
 
 fn id_of_the_machine(attempt: &Attempt<'_>) -> Result<Reach, Failed> {
     says_name(attempt, "cat /etc/machine-id /var/lib/dbus/machine-id")
+}
+
+fn id_of_the_boot(attempt: &Attempt<'_>) -> Result<Reach, Failed> {
+    let found = attempt.sh(&[], &format!("cat {BOOT_ID}"))?.exits(0)?.text();
+    Ok(Reach::through_if(found == fs::read_to_string(BOOT_ID)?))
 }
 
 fn mounts_of_the_host(attempt: &Attempt<'_>) -> Result<Reach, Failed> {

@@ -80,12 +80,6 @@ impl Row {
         self
     }
 
-    /// See [`Case::only_as_user`].
-    pub(crate) fn only_as_user(mut self) -> Self {
-        self.as_root = false;
-        self
-    }
-
     /// See [`Case::only_as_root`].
     pub(crate) fn only_as_root(mut self) -> Self {
         self.as_user = false;

@@ -153,7 +153,7 @@ fn files(found: &mut Vec<String>, plan: &Value, seen: &Seen) {
     for mount in plan["mounts"].as_array().into_iter().flatten() {
         let wanted = match mount["op"].as_str().unwrap_or_default() {
             "symlink" => bytes(&mount["target"]),
-            "file" => bytes(&mount["content"]["bytes"]),
+            "file" | "data" => bytes(&mount["content"]["bytes"]),
             "copy" => fs::read(explained::path(&mount["source"])).unwrap_or_default(),
             _ => continue,
         };

@@ -120,6 +120,12 @@ fn one(mount: &Value, so_far: &[Wanted], own: &[Mount]) -> Vec<Wanted> {
             let root = if of_host { "/".into() } else { dest.to_string_lossy() };
             simple("tmpfs", &root, &["rw", "nosuid", "nodev"], sizes_of_root(so_far))
         }
+        "data" => {
+            // A file of the root's that has lost its name.
+            let mut data = simple("tmpfs", "", &[access, "nosuid", "nodev"], Vec::new());
+            data[0].root = None;
+            data
+        }
         "mask" if exists(&dest, so_far) => {
             let mut mask = simple("tmpfs", "", &["ro", "nosuid", "nodev", "noexec"], Vec::new());
             mask[0].root = None;

@@ -181,7 +181,7 @@ fn files(plan: &Value, pid: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let path = root.join(dest.strip_prefix("/").unwrap_or(&dest));
         let bytes = match mount["op"].as_str()? {
             "symlink" => fs::read_link(path).ok()?.into_os_string().into_vec(),
-            "file" | "copy" => fs::read(path).ok()?,
+            "file" | "data" | "copy" => fs::read(path).ok()?,
             _ => return None,
         };
         Some((dest, bytes))

@@ -1,0 +1,112 @@
+//! What is run under faults.
+
+use crate::common::User;
+use crate::common::edited::Edit;
+use crate::observation;
+use libtest_mimic::Failed;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Arguments of sbx that take it through every step between them.
+pub(crate) const SCENARIOS: &[(&str, &[&str])] = &[
+    (
+        "build",
+        &["--profile", "build", "--set", "namespaces.time.monotonic=1h", "--hide", ".env", "--ro", "kept"],
+    ),
+    (
+        "host",
+        &[
+            "--profile",
+            "build",
+            "--net",
+            "host",
+            "--set",
+            "privileges.uid=root",
+            "--set",
+            "namespaces.nested=browser",
+            "--set",
+            "limits.open-files=500",
+            "--tmpfs",
+            "/mnt/tmp",
+        ],
+    ),
+];
+
+/// The library in this program in place of the sbx program, with nothing edited.
+pub(crate) const AS_PLANNED: Edit = ("as-planned", |_| {});
+
+/// One of them, for one user.
+#[derive(Debug)]
+pub(crate) struct Scenario<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) user: &'a User,
+    arguments: Vec<String>,
+    /// A socket that Landlock's scope keeps out of reach where the network is the host's.
+    _socket: UnixDatagram,
+}
+
+impl<'a> Scenario<'a> {
+    pub(crate) fn all(user: &'a User) -> Result<Vec<Self>, Failed> {
+        user.mkdir("traces")?;
+        user.put(user.project().join(".env"), "secret\n")?;
+        user.put(user.project().join("kept"), "kept\n")?;
+        SCENARIOS.iter().map(|(name, options)| Self::new(user, name, options)).collect()
+    }
+
+    fn new(user: &'a User, name: &'static str, options: &[&str]) -> Result<Self, Failed> {
+        let address = format!("sbx-faults-{}-{name}", user.dir().display());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&address)?)?;
+        let program = user.edited_path().display().to_string();
+        let mut arguments: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        arguments.extend([
+            "--ro".to_owned(),
+            program.clone(),
+            program,
+            observation::WORD.to_owned(),
+            address,
+        ]);
+        Ok(Self { name, user, arguments, _socket: socket })
+    }
+
+    /// The program itself.
+    pub(crate) fn sbx(&self) -> Command {
+        let mut command = self.user.sbx();
+        command.args(&self.arguments);
+        command
+    }
+
+    /// The library, with an edited plan.
+    pub(crate) fn edited(&self, edit: &str) -> Command {
+        let mut command = self.user.edited(edit);
+        command.args(&self.arguments);
+        command
+    }
+
+    /// The command under strace with these options.
+    pub(crate) fn traced(&self, options: &[&str], command: &Command) -> Command {
+        let mut traced = self.user.command("strace");
+        // What the command executes runs free: what is judged is the sandbox, and no fault may hit the payload.
+        traced.args(["-qq", "-b", "execve", "-o"]).arg(self.trace_path()).args(options);
+        traced.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                traced.env(name, value);
+            }
+        }
+        traced
+    }
+
+    /// What the last such command made strace write.
+    pub(crate) fn trace(&self) -> String {
+        std::fs::read(self.trace_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Outside the home, which must stay as it is.
+    fn trace_path(&self) -> PathBuf {
+        self.user.dir().join("traces").join(self.name)
+    }
+}
