@@ -1,4 +1,5 @@
-//! What a start costs, against bubblewrap and against the least that the kernel asks for.
+//! What a start costs, against bubblewrap and against the least that the kernel asks for; what each wall adds to it; what
+//! system calls cost inside; what stays in memory.
 //!
 //! `BWRAP=path cargo bench`, with the shipped binary of `.ci/release`. `SBX=path` measures another one, `ROUNDS=N`
 //! takes more or fewer runs of each than 400, `QUICK=1` only shows that everything runs. Prints Markdown.

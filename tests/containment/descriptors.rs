@@ -40,7 +40,7 @@ fn opened_anew(attempt: &Attempt<'_>) -> Result<Reach, Failed> {
     let sandbox = attempt.sbx(&["--set", "landlock.files=true"]);
     caller.args(["-c", "log=$1; shift; exec \"$@\" >>\"$log\"", "sh"]).arg(&log);
     caller.arg(sandbox.get_program()).args(sandbox.get_args());
-    caller.args(["sh", "-c", "head -n 1 /proc/self/fd/1 >&2; echo ran >&2"]);
+    caller.args(["sh", "-c", "head -n 1 </proc/self/fd/1 >&2; echo ran >&2"]);
     let out = ran(&mut caller)?;
     out.stderr_has("ran")?;
     Ok(Reach::through_if(out.errors().contains(&canary)))
