@@ -162,9 +162,7 @@ const NAMESPACES: [&CStr; 8] = [
 
 /// The namespaces of this process.
 pub(super) fn namespaces(proc: impl AsFd) -> NamespaceIds {
-    NAMESPACES.map(|name| {
-        fstatat(proc.as_fd(), name, nix::fcntl::AtFlags::empty()).map_or(0, |status| status.st_ino)
-    })
+    NAMESPACES.map(|name| process::namespace(proc.as_fd(), name).unwrap_or(0))
 }
 
 /// Compares what the payload is, just before its program, with the plan.
