@@ -203,7 +203,7 @@ fn orphans_are_reaped(user: &User) -> Verdict {
 
 /// In a PID namespace of their own, so that all that is left can be seen.
 fn many_starts_leave_nothing(user: &User) -> Verdict {
-    let script = "i=0; while [ $i -lt 300 ]; do \"$SBX\" true || exit 1; i=$((i+1)); done
+    let script = "i=0; while [ $i -lt 100 ]; do \"$SBX\" true || exit 1; i=$((i+1)); done
         cd /proc; for p in [0-9]*; do echo $p; done; grep -c . self/mountinfo; ls /var/tmp/.sbx* /tmp/.sbx* || true";
     let mut command = outer(user, &["-pf", "--mount-proc"], script);
     let out = output_within(Duration::from_secs(120), &mut command)?;

@@ -72,9 +72,10 @@ fn descriptors(user: &User, options: &[&str]) -> Result<Vec<String>, Failed> {
     let running = Running::start(&mut outer)?;
     let payload = wait_for("the payload", || {
         let last = *process::descendants(running.pid()).get(1)?;
-        std::fs::read_to_string(format!("/proc/{last}/comm"))
-            .is_ok_and(|name| name == "sleep\n")
-            .then_some(last)
+        // Not while it is being loaded: then it has its libraries open.
+        let status = process::Status::of(last).ok()?;
+        let asleep = status.field("Name").ok()? == "sleep" && status.field("State").ok()?.starts_with('S');
+        asleep.then_some(last)
     })?;
     let found = process::descriptors(payload)?;
     let mut numbers: Vec<_> = found
