@@ -9,6 +9,7 @@
 //! The library exists for the tests, which edit a [`plan::Plan`] and run it; it promises no stable interface.
 
 pub mod cli;
+mod deadline;
 pub mod diag;
 pub mod exec;
 pub mod explain;
@@ -17,6 +18,7 @@ pub mod invocation;
 pub mod plan;
 pub mod profile;
 pub mod seccomp;
+pub mod status;
 pub mod sys;
 
 use std::ffi::OsString;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cli::{Action, Format, Output, UsageError, When};
+use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use exec::{ExecError, Finished, Outcome};
 use host::{Host, HostError, WorkingDirectory};
@@ -32,6 +35,7 @@ use invocation::Invocation;
 use plan::{Plan, PlanError};
 use profile::search::SearchPath;
 use profile::{Profile, ProfileError, load};
+use status::StatusLines;
 
 /// sbx itself refused or failed, and nothing ran.
 const REFUSED: u8 = 125;
@@ -52,6 +56,13 @@ pub enum Error {
 }
 
 impl Error {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Error::Exec(error) => error.exit_code(),
+            _ => REFUSED,
+        }
+    }
+
     fn diagnose(&self) -> &dyn Diagnose {
         match self {
             Error::Usage(error) => error,
@@ -81,7 +92,13 @@ pub fn main() -> ExitCode {
     };
     match action {
         Action::Run(invocation, output) => match run(&invocation, output) {
-            Ok(outcome) => ExitCode::from(outcome.exit_code()),
+            Ok(outcome) => {
+                if let Outcome::Signaled(signal) = outcome {
+                    // Whoever started sbx sees what it would see of the command.
+                    sys::process::die_of(signal);
+                }
+                ExitCode::from(outcome.exit_code())
+            }
             Err(error) => refuse(&error, output),
         },
         Action::Explain(invocation, format, output) => match explain(&invocation, format, output) {
@@ -98,6 +115,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
+    let status = StatusLines::to(invocation.status_fd)
+        .map_err(|_| Error::Plan(PlanError::BadStatusDescriptor(invocation.status_fd.unwrap_or_default())))?;
+    run_with(&status, invocation, output)
+        .inspect(|outcome| status.ended(*outcome))
+        .inspect_err(|error| status.failed(&error.diagnose().to_string(), error.exit_status()))
+}
+
+fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
+    let deadline = Deadline::start(REFUSED);
     let plan = plan(invocation, output)?;
     if output.verbose {
         tell(&format!(
@@ -109,9 +135,11 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
     for miss in plan.misses.iter().filter(|_| !output.quiet) {
         tell(&format!("sbx: warning: {miss}\n"));
     }
-    let Finished { outcome, appeared } = exec::run(&plan).map_err(Error::Exec)?;
+    let Finished { outcome, appeared } =
+        exec::run_and_tell(&plan, || drop(deadline), |started| status.started(&plan, started))
+            .map_err(Error::Exec)?;
     if let (Outcome::TimedOut, Some(limit), false) = (outcome, &plan.limits.timeout, output.quiet) {
-        tell(&format!("sbx: warning: killed the command: its time of {:?} was up\n", limit.value));
+        tell(&format!("sbx: warning: ended the command: its time of {:?} was up\n", limit.value));
     }
     for path in appeared.iter().filter(|_| !output.quiet) {
         let path = diag::quote(path);
@@ -223,10 +251,7 @@ fn profiles(format: Format) -> Result<String, Error> {
 
 fn refuse(error: &Error, output: Output) -> ExitCode {
     tell(&diag::render(Severity::Error, error.diagnose(), wants_color(output)));
-    match error {
-        Error::Exec(error) => ExitCode::from(error.exit_code()),
-        _ => ExitCode::from(REFUSED),
-    }
+    ExitCode::from(error.exit_status())
 }
 
 fn wants_color(output: Output) -> bool {

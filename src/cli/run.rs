@@ -100,7 +100,7 @@ pub struct RunOptions {
     /// Processes and threads (the kernel does not hold root to it)
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "Limits")]
     pids: Option<u64>,
-    /// Kill COMMAND after this time, such as 30s or 1h30m
+    /// End COMMAND after this time, such as 30s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = timeout, allow_hyphen_values = true, help_heading = "Limits")]
     timeout: Option<Duration>,
 
@@ -116,14 +116,14 @@ pub struct RunOptions {
     /// Hand over descriptor N, 3 or above
     #[arg(long = "keep-fd", value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Sandbox")]
     keep_fds: Vec<i32>,
-    /// Die with the process that started sbx
-    #[arg(hide = true, long, help_heading = "Sandbox")]
+    /// End when the process that started sbx ends
+    #[arg(long, help_heading = "Sandbox")]
     die_with_parent: bool,
 
     #[command(flatten)]
     messages: Messages,
     /// Write JSON lines about the run to descriptor N
-    #[arg(hide = true, long, value_name = "N", help_heading = "Messages")]
+    #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Messages")]
     status_fd: Option<i32>,
 }
 

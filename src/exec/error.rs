@@ -106,6 +106,8 @@ pub enum ExecError {
         /// What would have to be visible inside, and is not.
         outside: Option<PathBuf>,
     },
+    /// The set-up inside took longer than this: a source does not answer.
+    NoAnswer(std::time::Duration),
     /// PID 1 was killed before it could say how the payload ended.
     InitKilled,
 }
@@ -261,6 +263,11 @@ impl fmt::Display for ExecError {
                 write!(f, "cannot find {} inside: {} is not visible there", quote(command), quote(path))
             }
             ExecError::NotExecutable { path, why, .. } => write!(f, "cannot run {}: {why}", quote(path)),
+            ExecError::NoAnswer(time) => write!(
+                f,
+                "cannot set the sandbox up within {} s: a file or directory that it would show does not answer",
+                time.as_secs()
+            ),
             ExecError::InitKilled => f.write_str(
                 "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
             ),
@@ -271,6 +278,9 @@ impl fmt::Display for ExecError {
 impl Diagnose for ExecError {
     fn hint(&self) -> Option<String> {
         match self {
+            ExecError::NoAnswer(_) => {
+                Some("look for a network or FUSE mount that hangs, and leave it out".to_owned())
+            }
             ExecError::NoProc(_) => Some("mount procfs on /proc".to_owned()),
             ExecError::Source { errno: Errno::ENOENT, origin, .. } => Some(match origin {
                 Origin::Flag(_) => "create it, or leave the option out".to_owned(),

@@ -10,22 +10,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid};
+use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid, tcsetpgrp};
 
 use super::files::write_all;
 use super::landlock;
-use super::mounts::Builder;
+use super::mounts::{Builder, Built};
 use super::operations;
-use super::prepare::Prepared;
+use super::prepare::{OuterTerminal, Prepared};
 use super::readback::{self, ScopeProbe, read_all, took_effect};
 use super::step::{At, Failure, Report, Result, Step};
 use super::walk;
+use super::watch::{self, Watched};
 use crate::host;
 use crate::plan::Plan;
-use crate::sys::process::{self, Ended, Forked};
-use crate::sys::{caps, message, mount, network};
+use crate::profile::{Background, TerminalMode};
+use crate::sys::process::{self, Forked};
+use crate::sys::{caps, message, mount, network, terminal};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -36,10 +38,10 @@ pub(super) struct Inside<'a> {
     pub(super) prepared: &'a mut Prepared,
     /// Clones of the host's root: room for all that the plan asks for.
     pub(super) whole: Vec<(u32, OwnedFd)>,
-    /// Where reports go.
+    /// Where it is said that nothing runs; closed by everybody once the payload's program runs.
     pub(super) report: OwnedFd,
-    /// Hangs up when sbx is gone.
-    pub(super) lifeline: OwnedFd,
+    /// Commands come in, and what becomes of the payload goes out; hangs up when sbx is gone.
+    pub(super) control: OwnedFd,
     /// Leads to the janitor of placeholders, if there are any.
     pub(super) janitor: Option<&'a OwnedFd>,
 }
@@ -57,7 +59,10 @@ impl Drop for NeverReturn {
 pub(super) fn run(mut inside: Inside<'_>) -> ! {
     let _guard = NeverReturn;
     match confine(&mut inside) {
-        Ok(payload) => reap(payload, inside.report.as_fd()),
+        Ok(watched) => {
+            drop(inside.report);
+            watch::watch(&watched, &inside.control)
+        }
         Err(failure) => fail(inside.report.as_fd(), failure, 125),
     }
 }
@@ -74,9 +79,9 @@ fn send(report: BorrowedFd<'_>, what: Report) {
 }
 
 /// Every step up to the payload's process, in the order of [`Step::ORDER`].
-fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
+fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
     let plan = inside.plan;
-    tie_to_parent(&inside.lifeline)?;
+    tie_to_parent(&inside.control)?;
     if let Some(socket) = inside.janitor.take() {
         tell_janitor(socket).at(Step::Janitor)?;
     }
@@ -100,7 +105,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         ceiling.file = Some(openat(&proc, ceiling.path, flags, Mode::empty()).at(Step::Ceilings)?);
     }
-    let (root, stacked) = build_root(inside, proc)?;
+    let Built { root, stacked, devpts } = build_root(inside, proc)?;
     enter_root(&root, stacked)?;
     let root = (mount::mount_id_of(root).at(Step::Pivot)?, plan.root.read_only);
     for ceiling in &mut inside.prepared.ceilings {
@@ -110,13 +115,20 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
     if let Some(offsets) = &inside.prepared.time_offsets {
         shift_clocks(offsets).at(Step::Time)?;
     }
-    hide(inside, &view).at(Step::HideInit)?;
+    hide(inside, &view, devpts.as_ref()).at(Step::HideInit)?;
+    let terminal = match &inside.prepared.terminal {
+        Some(outer) => Some(own_terminal(outer, devpts, &inside.control).at(Step::Terminal)?),
+        None => None,
+    };
     drop_privileges(plan, inside.prepared)?;
     confirm_mounts(inside.prepared, &view, root)?;
     process::umask(caller_umask).at(Step::Umask)?;
+    let signals = watch::block_signals().at(Step::Fork)?;
     match process::fork().at(Step::Fork)? {
-        Forked::Parent(pid) => Ok(pid),
-        Forked::Child => match payload(inside, &view) {
+        Forked::Parent(payload) => {
+            Ok(Watched { payload, terminal, signals, waits: plan.background.value == Background::Wait })
+        }
+        Forked::Child => match payload(inside, &view, terminal.as_ref()) {
             Ok(never) => match never {},
             Err(failure) => fail(inside.report.as_fd(), failure, exit_code(failure)),
         },
@@ -125,10 +137,10 @@ fn confine(inside: &mut Inside<'_>) -> Result<Pid> {
 
 /// Asks to be killed when sbx dies, and makes sure that it has not died before that: the check comes after the request, so
 /// that no moment is left between them.
-fn tie_to_parent(lifeline: &OwnedFd) -> Result<()> {
+fn tie_to_parent(control: &OwnedFd) -> Result<()> {
     prctl::set_pdeathsig(Some(Signal::SIGKILL)).at(Step::Lifeline)?;
     took_effect(prctl::get_pdeathsig() == Ok(Some(Signal::SIGKILL))).at(Step::Lifeline)?;
-    let mut hung_up = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
+    let mut hung_up = [PollFd::new(control.as_fd(), PollFlags::empty())];
     match poll(&mut hung_up, PollTimeout::ZERO).at(Step::Lifeline)? {
         0 => Ok(()),
         _ => Err(Failure { step: Step::Lifeline, item: 0, errno: Errno::EPIPE }),
@@ -139,7 +151,7 @@ fn tie_to_parent(lifeline: &OwnedFd) -> Result<()> {
 /// killed sbx leaves it without. Its socket is closed with everything else that PID 1 doesn't need, and not before then: the
 /// janitor waits for that too.
 fn tell_janitor(socket: &OwnedFd) -> nix::Result<()> {
-    message::send_descriptor(socket, process::pidfd_of_self()?)
+    message::send_descriptor(socket, process::pidfd_of(getpid())?)
 }
 
 /// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).
@@ -160,8 +172,8 @@ fn map_ids(prepared: &Prepared) -> Result<()> {
     took_effect(denied.get(..length) == Some(b"deny\n")).at(Step::IdMap)
 }
 
-/// The root tmpfs and everything in it; with it the number of mounts that are stacked below the root.
-fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<(OwnedFd, usize)> {
+/// The root tmpfs and everything in it.
+fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<Built> {
     let mut own = std::mem::take(&mut inside.prepared.own_devices);
     let mut attached = std::mem::take(&mut inside.prepared.attached);
     let prepared = &*inside.prepared;
@@ -218,9 +230,10 @@ fn shift_clocks(offsets: &str) -> nix::Result<()> {
 
 /// PID 1 becomes unreadable for the payload, closes what else the caller leaked to it, and leaves the caller's terminal
 /// session.
-fn hide(inside: &mut Inside<'_>, view: &OwnedFd) -> nix::Result<()> {
+fn hide(inside: &mut Inside<'_>, view: &OwnedFd, devpts: Option<&OwnedFd>) -> nix::Result<()> {
     let prepared = &mut *inside.prepared;
-    prepared.kept.extend([inside.report.as_raw_fd(), inside.lifeline.as_raw_fd(), view.as_raw_fd()]);
+    prepared.kept.extend([inside.report.as_raw_fd(), inside.control.as_raw_fd(), view.as_raw_fd()]);
+    prepared.kept.extend(devpts.map(AsRawFd::as_raw_fd));
     prepared.kept.sort_unstable();
     process::close_all_but(&prepared.kept)?;
     if inside.plan.privileges.hide_init {
@@ -228,7 +241,45 @@ fn hide(inside: &mut Inside<'_>, view: &OwnedFd) -> nix::Result<()> {
         took_effect(prctl::get_dumpable() == Ok(false))?;
         process::hide_arguments(c"sbx-init");
     }
+    if inside.plan.terminal.value == TerminalMode::Inherit {
+        return Ok(());
+    }
     took_effect(setsid()? == getpid())
+}
+
+/// What the payload and PID 1 have for a terminal.
+pub(super) struct OwnTerminal {
+    /// The side that programs use.
+    pub(super) side: OwnedFd,
+    /// Whether the payload starts in its foreground.
+    foreground: bool,
+}
+
+/// A pseudoterminal from the sandbox's own devpts, like the one outside: PID 1 leads its session, so that a stopped payload
+/// has somebody who can continue it, and its other end goes to sbx. What was the terminal outside of the standard descriptors
+/// becomes this one. Where the caller's terminal is kept, that is what is used.
+fn own_terminal(
+    outer: &OuterTerminal,
+    devpts: Option<OwnedFd>,
+    control: &OwnedFd,
+) -> nix::Result<OwnTerminal> {
+    let foreground = outer.foreground;
+    if outer.inherit {
+        let fd = outer.numbers.first().copied().ok_or(Errno::ENOTTY)?;
+        let side = process::inherited(fd)?.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
+        return Ok(OwnTerminal { side, foreground });
+    }
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = openat(devpts.ok_or(Errno::ENOENT)?, c"ptmx", flags, Mode::empty())?;
+    let side = terminal::peer(&master)?;
+    outer.modes.set(&side)?;
+    outer.size.set(&side)?;
+    terminal::control(&side)?;
+    for number in &outer.numbers {
+        terminal::stand_in(&side, *number)?;
+    }
+    message::send_descriptor(control, master)?;
+    Ok(OwnTerminal { side, foreground })
 }
 
 fn confirm_mounts(prepared: &mut Prepared, view: &OwnedFd, root: (u64, bool)) -> Result<()> {
@@ -258,9 +309,18 @@ fn drop_privileges(plan: &Plan, prepared: &Prepared) -> Result<()> {
 }
 
 /// PID 2, up to its program.
-fn payload(inside: &Inside<'_>, view: &OwnedFd) -> Result<std::convert::Infallible> {
+fn payload(
+    inside: &Inside<'_>,
+    view: &OwnedFd,
+    terminal: Option<&OwnTerminal>,
+) -> Result<std::convert::Infallible> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0)).at(Step::Group)?;
     took_effect(getpgrp() == getpid()).at(Step::Group)?;
+    if let Some(terminal) = terminal.filter(|terminal| terminal.foreground) {
+        // SIGTTOU is blocked still.
+        tcsetpgrp(&terminal.side, getpgrp()).at(Step::Group)?;
+    }
+    SigSet::empty().thread_set_mask().at(Step::Signals)?;
     let limits = &inside.plan.limits;
     limit(Resource::RLIMIT_CORE, limits.core.value).at_item(Step::Limits, 0)?;
     limit(Resource::RLIMIT_NPROC, limits.processes.value).at_item(Step::Limits, 1)?;
@@ -331,20 +391,5 @@ fn exit_code(failure: Failure) -> i32 {
         Step::Interpreter => 127,
         Step::Exec => 126,
         _ => 125,
-    }
-}
-
-/// Reaps whatever ends until the payload does. When PID 1 ends the kernel kills all that is left in the namespace
-/// (pid_namespaces(7)).
-fn reap(payload: Pid, report: BorrowedFd<'_>) -> ! {
-    loop {
-        let ended = match process::wait(None) {
-            Ok((pid, Ended::Exited(code))) if pid == payload => Report::Exited(code),
-            Ok((pid, Ended::Signaled(signal))) if pid == payload => Report::Signaled(signal),
-            Ok(_) | Err(Errno::EINTR) => continue,
-            Err(_) => process::exit_now(125),
-        };
-        send(report, ended);
-        process::exit_now(0);
     }
 }

@@ -1,5 +1,5 @@
 //! The janitor: a process that makes the placeholders before the sandbox exists and takes them away when it is gone, even if
-//! sbx was killed meanwhile.
+//! sbx was killed meanwhile; then it restores the terminal as well.
 //!
 //! Every sandbox that needs a placeholder holds a shared lock on it; the last one takes it away. What a janitor that was
 //! killed itself leaves is recognized, held and taken away by the next.
@@ -22,6 +22,7 @@ use nix::sys::stat::{fstat, fstatat, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ExecError;
+use super::outer::Bequest;
 use super::protect::{Place, is_placeholder, placeholder_mode};
 use super::walk;
 use crate::plan::Placeholder;
@@ -42,7 +43,7 @@ pub(super) struct Janitor {
 
 impl Janitor {
     /// Starts it, and returns when every place is held.
-    pub(super) fn start(places: &[Place]) -> Result<Self, ExecError> {
+    pub(super) fn start(places: &[Place], terminal: Option<Bequest<'_>>) -> Result<Self, ExecError> {
         let outside = |what| move |errno| ExecError::Outside { what, errno };
         let flags = SockFlag::SOCK_CLOEXEC;
         let (socket, its_own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
@@ -50,7 +51,7 @@ impl Janitor {
         match process::fork().map_err(outside("start the janitor of placeholders"))? {
             Forked::Child => {
                 drop(socket);
-                work(places, &its_own);
+                work(places, terminal, &its_own);
                 process::exit_now(0)
             }
             Forked::Parent(pid) => {
@@ -88,16 +89,19 @@ impl Janitor {
 impl Drop for Janitor {
     fn drop(&mut self) {
         self.socket = None;
-        while process::wait(Some(self.pid)) == Err(Errno::EINTR) {}
+        while process::wait(self.pid) == Err(Errno::EINTR) {}
     }
 }
 
 /// The janitor's own life. It is in nobody's way: no signal but SIGKILL reaches it, it holds none of the caller's
 /// descriptors, and it works nowhere.
-fn work(places: &[Place], socket: &OwnedFd) {
+fn work(places: &[Place], terminal: Option<Bequest<'_>>, socket: &OwnedFd) {
     let _ = nix::unistd::setsid();
     let _ = SigSet::all().thread_set_mask();
-    let _ = process::close_all_but(&[socket.as_raw_fd()]);
+    let mut kept = vec![socket.as_raw_fd()];
+    kept.extend(terminal.map(|terminal| terminal.file.as_raw_fd()));
+    kept.sort_unstable();
+    let _ = process::close_all_but(&kept);
     for fd in 0..3 {
         let _ = nix::unistd::close(fd);
     }
@@ -117,13 +121,14 @@ fn work(places: &[Place], socket: &OwnedFd) {
     }
     let answer = [failure.0.to_ne_bytes(), failure.1.to_ne_bytes()].concat();
     if nix::unistd::write(socket, &answer).is_ok() && failure.1 == 0 {
-        wait_for_the_end(socket);
+        wait_for_the_end(socket, terminal);
     }
     held.into_iter().for_each(release);
 }
 
-/// Waits until sbx and PID 1 have let go of the socket, and then until PID 1, and with it everything in the sandbox, is gone.
-fn wait_for_the_end(socket: &OwnedFd) {
+/// Waits until sbx and PID 1 have let go of the socket, restores the terminal, and waits until PID 1, and with it everything in
+/// the sandbox, is gone.
+fn wait_for_the_end(socket: &OwnedFd, terminal: Option<Bequest<'_>>) {
     let mut init = None;
     loop {
         match message::receive_descriptor(socket) {
@@ -131,6 +136,9 @@ fn wait_for_the_end(socket: &OwnedFd) {
             Err(Errno::EINTR) => {}
             Ok(None) | Err(_) => break,
         }
+    }
+    if let Some(terminal) = terminal {
+        terminal.restore();
     }
     if let Some(init) = init {
         let mut ended = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];

@@ -12,13 +12,18 @@ mod landlock;
 mod launch;
 mod mounts;
 mod operations;
+mod outer;
 mod overlay;
 mod prepare;
 mod protect;
 mod readback;
+mod relay;
+mod signals;
 mod sources;
 mod step;
+mod supervise;
 mod walk;
+mod watch;
 
 pub use error::ExecError;
 pub use step::{Failure, Step};
@@ -63,5 +68,27 @@ pub struct Finished {
 /// # Errors
 /// [`ExecError`]: the command did not run, except for [`ExecError::InitKilled`].
 pub fn run(plan: &Plan) -> Result<Finished, ExecError> {
-    launch::run(plan)
+    run_and_tell(plan, || {}, |_| {})
+}
+
+/// Like [`run`]. `on_ready` is called when everything outside has been looked at, and must leave the process with one
+/// thread; `on_start` when the command runs.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_and_tell(
+    plan: &Plan,
+    on_ready: impl FnOnce(),
+    mut on_start: impl FnMut(Started),
+) -> Result<Finished, ExecError> {
+    let prepared = prepare::prepare(plan)?;
+    on_ready();
+    launch::run(plan, prepared, &mut on_start)
+}
+
+/// A sandbox whose command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// PID 1 of the sandbox, as a process outside.
+    pub init: i32,
 }

@@ -37,6 +37,16 @@ pub(super) struct Builder<'a> {
     pub(super) on_host: bool,
     /// What was attached.
     pub(super) attached: &'a mut Attached,
+    /// The sandbox's terminals.
+    pub(super) devpts: Option<OwnedFd>,
+}
+
+/// The root filesystem, built.
+pub(super) struct Built {
+    pub(super) root: OwnedFd,
+    /// Mounts below the root that go when the old root goes.
+    pub(super) stacked: usize,
+    pub(super) devpts: Option<OwnedFd>,
 }
 
 impl<'a> Builder<'a> {
@@ -71,11 +81,12 @@ impl<'a> Builder<'a> {
             stacked: 1,
             on_host,
             attached,
+            devpts: None,
         })
     }
 
-    /// Takes away what was only needed meanwhile; the root's descriptor is what is left, and the number of mounts stacked below it.
-    pub(super) fn finish(self, read_only: bool) -> Result<(OwnedFd, usize)> {
+    /// Takes away what was only needed meanwhile.
+    pub(super) fn finish(self, read_only: bool) -> Result<Built> {
         if self.masks {
             unlinkat(&self.scratch, MASK_DIR, UnlinkatFlags::RemoveDir).at(Step::SealRoot)?;
             unlinkat(&self.scratch, MASK_FILE, UnlinkatFlags::NoRemoveDir).at(Step::SealRoot)?;
@@ -83,7 +94,7 @@ impl<'a> Builder<'a> {
         if read_only {
             mount::restrict(&self.root, MountAttr::RDONLY, false).at(Step::SealRoot)?;
         }
-        Ok((self.root, self.stacked))
+        Ok(Built { root: self.root, stacked: self.stacked, devpts: self.devpts })
     }
 
     /// Attaches `tree` at the item's destination, which is made if need be.

@@ -47,7 +47,7 @@ impl<'a> Builder<'a> {
                 };
                 self.attach(item, &proc, true)
             }
-            Op::Devpts => self.cover(item, &new_devpts().at_item(Step::Filesystem, n)?),
+            Op::Devpts => self.terminals(item),
             Op::Mqueue => self.cover(item, &new_mqueue().at_item(Step::Filesystem, n)?),
             Op::Overlay { lower, upper } => {
                 let target = self.open_directory(item)?;
@@ -150,6 +150,14 @@ impl<'a> Builder<'a> {
             (SFlag::S_IFREG, Ok(size)) => Ok((file, size)),
             _ => Err(Failure { step: Step::Source, item: n, errno: Errno::EINVAL }),
         }
+    }
+
+    /// The sandbox's terminals, of which the payload may get one.
+    fn terminals(&mut self, item: &'a Item) -> Result<()> {
+        let devpts = new_devpts().at_item(Step::Filesystem, item.index)?;
+        self.cover(item, &devpts)?;
+        self.devpts = Some(devpts);
+        Ok(())
     }
 
     /// A file without a name, mounted at the destination.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use crate::profile::{Nested, NetworkMode};
 use crate::seccomp;
 use crate::sys::mount::MountAttr;
 use crate::sys::process::{self, StringVector};
+use crate::sys::terminal::{Modes, Size};
 
 /// Bytes of mountinfo for what comes along below binds, and for each mount of the plan.
 const TABLE_SIZE: usize = 4 << 20;
@@ -94,6 +95,19 @@ pub(super) enum Upper {
     Directory { upper: CString, work: CString },
 }
 
+/// What the inside must know of the caller's terminal.
+#[derive(Debug)]
+pub(super) struct OuterTerminal {
+    /// The standard descriptors that it is.
+    pub(super) numbers: Vec<RawFd>,
+    pub(super) modes: Modes,
+    pub(super) size: Size,
+    /// Its keys are for the payload from the start.
+    pub(super) foreground: bool,
+    /// The payload uses it as it is.
+    pub(super) inherit: bool,
+}
+
 /// A limit of the user namespace.
 #[derive(Debug)]
 pub(super) struct Ceiling {
@@ -143,7 +157,9 @@ pub(super) struct Prepared {
     pub(super) directory: CString,
     /// The program that the payload's system calls are filtered by.
     pub(super) filter: Option<BpfProgram>,
-    /// Descriptors that PID 1 leaves open, with room for its own three.
+    /// The caller's terminal, if the payload gets one.
+    pub(super) terminal: Option<OuterTerminal>,
+    /// Descriptors that PID 1 leaves open, with room for its own four.
     pub(super) kept: Vec<i32>,
     /// The namespaces outside.
     pub(super) namespaces: NamespaceIds,
@@ -202,10 +218,11 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
         kept: {
-            let mut kept = Vec::with_capacity(plan.keep_fds.len() + 3);
+            let mut kept = Vec::with_capacity(plan.keep_fds.len() + 4);
             kept.extend(&plan.keep_fds);
             kept
         },
+        terminal: None,
         namespaces: outer_namespaces()?,
         attached: Vec::with_capacity(2 * count),
         table: vec![0; TABLE_SIZE + count * LINE_SIZE],

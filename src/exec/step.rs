@@ -74,6 +74,8 @@ steps! {
     Time = "shift the clocks",
     /// PID 1 is made unreadable and gets a session of its own.
     HideInit = "hide PID 1",
+    /// A terminal of the sandbox's own, and the session that has it.
+    Terminal = "make a terminal",
     /// The bounding and ambient sets, the securebits, the other sets.
     Capabilities = "drop capabilities",
     /// no_new_privs.
@@ -84,7 +86,7 @@ steps! {
     ConfirmMount = "confirm the mount of",
     /// The payload's process.
     Fork = "start the payload's process",
-    /// Its process group.
+    /// Its process group, and whether that is the terminal's foreground.
     Group = "make the payload's process group",
     /// Its resource limits.
     Limits = "set resource limits",
@@ -167,6 +169,8 @@ pub(super) enum Report {
     Exited(i32),
     /// See above.
     Signaled(i32),
+    /// A signal has stopped the payload.
+    Stopped(i32),
 }
 
 /// Bytes of a report on the pipe; below `PIPE_BUF`, so one write is one report.
@@ -178,6 +182,7 @@ impl Report {
             Report::Failed(failure) => (1_u16, failure.step as u16, failure.item, failure.errno as i32),
             Report::Exited(code) => (2, 0, 0, code),
             Report::Signaled(signal) => (3, 0, 0, signal),
+            Report::Stopped(signal) => (4, 0, 0, signal),
         };
         let mut bytes = [0; REPORT_SIZE];
         bytes[0..2].copy_from_slice(&kind.to_ne_bytes());
@@ -198,6 +203,50 @@ impl Report {
             })),
             2 => Some(Report::Exited(value)),
             3 => Some(Report::Signaled(value)),
+            4 => Some(Report::Stopped(value)),
+            _ => None,
+        }
+    }
+}
+
+/// What the outside tells PID 1 to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Send the payload a signal.
+    Signal(i32),
+    /// Send the payload's process group a signal.
+    SignalGroup(i32),
+    /// Make the payload's process group the terminal's foreground.
+    Foreground,
+    /// Make PID 1's process group the terminal's foreground: whoever then reads there is stopped.
+    Background,
+}
+
+/// Bytes of a command; each is one message.
+pub(super) const COMMAND_SIZE: usize = 8;
+
+impl Command {
+    pub(super) fn encode(self) -> [u8; COMMAND_SIZE] {
+        let (kind, value) = match self {
+            Command::Signal(signal) => (1_i32, signal),
+            Command::SignalGroup(signal) => (2, signal),
+            Command::Foreground => (3, 0),
+            Command::Background => (4, 0),
+        };
+        let mut bytes = [0; COMMAND_SIZE];
+        bytes[0..4].copy_from_slice(&kind.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&value.to_ne_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; COMMAND_SIZE]) -> Option<Self> {
+        let [k0, k1, k2, k3, v0, v1, v2, v3] = *bytes;
+        let value = i32::from_ne_bytes([v0, v1, v2, v3]);
+        match i32::from_ne_bytes([k0, k1, k2, k3]) {
+            1 => Some(Command::Signal(value)),
+            2 => Some(Command::SignalGroup(value)),
+            3 => Some(Command::Foreground),
+            4 => Some(Command::Background),
             _ => None,
         }
     }
@@ -214,9 +263,15 @@ mod tests {
             let report = Report::Failed(Failure { step: *step, item: 70_000, errno: Errno::ELOOP });
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
-        for report in [Report::Exited(255), Report::Signaled(9)] {
+        for report in [Report::Exited(255), Report::Signaled(9), Report::Stopped(20)] {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode(&[0; REPORT_SIZE]), None);
+        for command in
+            [Command::Signal(64), Command::SignalGroup(2), Command::Foreground, Command::Background]
+        {
+            assert_eq!(Command::decode(&command.encode()), Some(command));
+        }
+        assert_eq!(Command::decode(&[0; COMMAND_SIZE]), None);
     }
 }

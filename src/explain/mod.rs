@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::diag::escape;
 use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
 use crate::profile::value::ByteSize;
-use crate::profile::{Level, Nested, NetworkMode, Origin};
+use crate::profile::{Background, Level, Nested, NetworkMode, Origin, TerminalMode};
 
 /// The version of the JSON form. Additions don't change it.
 const VERSION: u32 = 1;
@@ -228,11 +228,20 @@ fn privileges(page: &mut Page, plan: &Plan) {
             Some(&abi.origin),
         );
     }
-    page.line(
-        "terminal",
-        "none of its own: not built yet; a session of its own, so that it can't type into the caller's",
-        None,
-    );
+    let terminal = match plan.terminal.value {
+        TerminalMode::Pty => "one of its own where a descriptor from 0 to 2 is one",
+        TerminalMode::Inherit => "the caller's, shared",
+        TerminalMode::None => "the caller's by descriptors 0 to 2 alone",
+    };
+    page.line("terminal", terminal, Some(&plan.terminal.origin));
+    let background = match plan.background.value {
+        Background::Kill => "what the command leaves running is killed",
+        Background::Wait => "what the command leaves running is waited for",
+    };
+    page.line("background", background, Some(&plan.background.origin));
+    if plan.die_with_parent {
+        page.line("parent", "the sandbox ends with the process that started sbx", None);
+    }
     let kept: Vec<String> = [0, 1, 2].iter().chain(&plan.keep_fds).map(ToString::to_string).collect();
     page.line("descriptors", &kept.join(", "), None);
 }

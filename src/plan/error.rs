@@ -67,6 +67,8 @@ pub enum PlanError {
     NoVariable(std::ffi::OsString),
     /// A descriptor of `--keep-fd` that every program has anyway.
     BadDescriptor(i32),
+    /// A descriptor of `--status-fd` that is not open.
+    BadStatusDescriptor(i32),
 }
 
 impl fmt::Display for PlanError {
@@ -104,6 +106,9 @@ impl fmt::Display for PlanError {
             PlanError::NoVariable(name) => {
                 write!(f, "cannot pass on the variable {}: it is not set", quote(name))
             }
+            PlanError::BadStatusDescriptor(fd) => {
+                write!(f, "cannot write the status to descriptor {fd}: it is not open")
+            }
             PlanError::BadDescriptor(fd) => {
                 write!(f, "cannot keep descriptor {fd}: 0, 1 and 2 are always kept")
             }
@@ -129,6 +134,7 @@ impl Diagnose for PlanError {
             PlanError::SystemCall { .. } => {
                 Some("use names of system calls, or systemd's groups such as @debug".to_owned())
             }
+            PlanError::BadStatusDescriptor(fd) => Some(format!("open it for sbx, as in {fd}>FILE")),
             PlanError::BadPath { .. } | PlanError::BadDescriptor(_) => None,
             PlanError::NoValue { token: Token::Cwd, .. } => {
                 Some("change to a directory that exists".to_owned())

@@ -23,7 +23,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::profile::{LandlockScope, Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets};
+use crate::profile::{
+    Background, LandlockScope, Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets,
+};
 use crate::seccomp::{NestedCalls, Policy};
 
 pub use error::PlanError;
@@ -72,6 +74,10 @@ pub struct Plan {
     pub environment: Vec<Variable>,
     /// The payload's terminal.
     pub terminal: Setting<TerminalMode>,
+    /// What becomes of the processes that the command leaves behind.
+    pub background: Setting<Background>,
+    /// The sandbox ends when the process that started sbx does.
+    pub die_with_parent: bool,
     /// Inherited descriptors that the payload gets besides 0, 1 and 2.
     pub keep_fds: Vec<i32>,
     /// Where the payload starts.

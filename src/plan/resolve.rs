@@ -96,6 +96,8 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         limits,
         environment,
         terminal: profile.terminal.clone(),
+        background: profile.background.clone(),
+        die_with_parent: invocation.die_with_parent,
         keep_fds: keep_fds(invocation)?,
         directory,
         command: invocation.command.clone(),

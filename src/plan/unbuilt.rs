@@ -5,7 +5,7 @@
 use super::error::PlanError;
 use crate::invocation::Invocation;
 use crate::profile::{
-    ArgumentsMode, CwdMode, NetworkMode, Origin, Profile, RootSource, Setting, TerminalMode, UidMap, Wayland,
+    ArgumentsMode, CwdMode, NetworkMode, Origin, Profile, RootSource, Setting, UidMap, Wayland,
     WritableLayer, X11Mode,
 };
 
@@ -32,8 +32,6 @@ fn flag(invocation: &Invocation) -> Option<String> {
         ("--swap", invocation.swap.is_some()),
         ("--cpus", invocation.cpus.is_some()),
         ("--name", invocation.name.is_some()),
-        ("--die-with-parent", invocation.die_with_parent),
-        ("--status-fd", invocation.status_fd.is_some()),
     ];
     given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag.to_owned())
 }
@@ -83,7 +81,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         more("audio.playback", &profile.audio_playback, |playback| *playback),
         more("devices.gpu", &profile.devices_gpu, |gpu| *gpu),
         listed("dbus.session", &profile.dbus_session),
-        more("terminal.mode", &profile.terminal, |mode| *mode != TerminalMode::Pty),
     ];
     found.into_iter().flatten().next()
 }

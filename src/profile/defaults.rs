@@ -97,6 +97,7 @@ impl Default for Profile {
             audio_playback: Setting::default(),
             devices_gpu: Setting::default(),
             dbus_session: Vec::new(),
+            background: Setting::default(),
             terminal: Setting::default(),
         }
     }

@@ -56,6 +56,7 @@ impl Merge<'_> {
         self.scalar(&mut profile.audio_playback, layer.audio.playback);
         self.scalar(&mut profile.devices_gpu, layer.devices.gpu);
         self.list("dbus.session", &mut profile.dbus_session, layer.dbus.session);
+        self.scalar(&mut profile.background, layer.lifecycle.background);
         self.scalar(&mut profile.terminal, layer.terminal.mode);
         Ok(())
     }

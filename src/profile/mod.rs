@@ -28,8 +28,8 @@ use crate::diag::Location;
 use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
 
 pub use words::{
-    ArgumentsMode, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode, UidMap,
-    Wayland, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode,
+    UidMap, Wayland, X11Mode,
 };
 
 /// Where a value was set.
@@ -313,6 +313,8 @@ pub struct Profile {
     pub devices_gpu: Setting<bool>,
     /// `dbus.session`.
     pub dbus_session: Vec<Setting<String>>,
+    /// `lifecycle.background`.
+    pub background: Setting<Background>,
     /// `terminal.mode`.
     pub terminal: Setting<TerminalMode>,
 }

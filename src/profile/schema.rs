@@ -13,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ProfileError;
 use super::{
-    ArgumentsMode, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode, UidMap,
-    Wayland, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode,
+    UidMap, Wayland, X11Mode,
 };
 use crate::diag::{Location, Source};
 use field::{Edits, Field, List, Map, table};
@@ -57,6 +57,7 @@ tables! {
         #[serde(deserialize_with = "table")] audio: AudioTable,
         #[serde(deserialize_with = "table")] devices: DevicesTable,
         #[serde(deserialize_with = "table")] dbus: DbusTable,
+        #[serde(deserialize_with = "table")] lifecycle: LifecycleTable,
         #[serde(deserialize_with = "table")] terminal: TerminalTable,
     }
     /// `[filesystem]`
@@ -144,6 +145,8 @@ tables! {
     DevicesTable { gpu: Option<Field<bool>> }
     /// `[dbus]`
     DbusTable { session: List<Edits<Word>> }
+    /// `[lifecycle]`
+    LifecycleTable { background: Option<Field<Background>> }
     /// `[terminal]`
     TerminalTable { mode: Option<Field<TerminalMode>> }
 }

@@ -119,6 +119,13 @@ words! {
         /// The host's.
         Host = "host",
     }
+    /// What becomes of the processes that the command leaves behind.
+    Background {
+        /// They end with it.
+        #[default] Kill = "kill",
+        /// They are waited for.
+        Wait = "wait",
+    }
     /// What the payload has for a terminal.
     TerminalMode {
         /// One of sbx's own when a terminal is attached.

@@ -262,18 +262,6 @@ pub fn hide_arguments(name: &CStr) {
     let _ = nix::sys::prctl::set_name(name);
 }
 
-/// A pidfd of this very process (pidfd_open(2), Linux 5.3).
-///
-/// # Errors
-/// `ENOSYS` on older kernels.
-pub fn pidfd_of_self() -> Result<OwnedFd, Errno> {
-    let no_flags: c_int = 0;
-    // SAFETY: getpid and pidfd_open take no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), no_flags) })?;
-    // SAFETY: the kernel just returned this descriptor to us, so nobody else owns it; a descriptor fits c_int.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
-}
-
 /// readlinkat(2) on a symlink opened with `O_PATH | O_NOFOLLOW`, into a caller's buffer: nix's allocates.
 ///
 /// # Errors
@@ -302,29 +290,79 @@ pub fn namespace(proc: impl std::os::fd::AsFd, name: &CStr) -> Result<u64, Errno
     Ok(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
-/// How a process ended.
+/// What has become of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum Change {
     /// It exited with this code.
     Exited(i32),
     /// This signal killed it, which may be a real-time one: nix's waitpid has no word for those.
     Signaled(i32),
+    /// This signal stopped it.
+    Stopped(i32),
 }
 
-/// Waits for the end of `child`, or of any child.
+/// Waits for the end of `child`.
 ///
 /// # Errors
-/// `ECHILD` without children, `EINTR`.
-pub fn wait(child: Option<Pid>) -> Result<(Pid, Ended), Errno> {
+/// `ECHILD` when it is none, `EINTR`.
+pub fn wait(child: Pid) -> Result<Change, Errno> {
     let mut status: c_int = 0;
-    // SAFETY: status lives through the call. Without flags only ends are reported, neither stops nor continues.
-    let pid = check(unsafe { libc::waitpid(child.map_or(-1, Pid::as_raw), &raw mut status, 0) })?;
-    let ended = if libc::WIFSIGNALED(status) {
-        Ended::Signaled(libc::WTERMSIG(status))
+    // SAFETY: status lives through the call. Without flags only ends are reported.
+    check(unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) })?;
+    Ok(change(status))
+}
+
+/// What has become of any child since this was last asked, stops too; nothing when nothing has.
+///
+/// # Errors
+/// `ECHILD` without children.
+pub fn changed() -> Result<Option<(Pid, Change)>, Errno> {
+    let mut status: c_int = 0;
+    let flags = libc::WNOHANG | libc::WUNTRACED;
+    // SAFETY: status lives through the call.
+    let pid = check(unsafe { libc::waitpid(-1, &raw mut status, flags) })?;
+    Ok((pid > 0).then(|| (Pid::from_raw(pid), change(status))))
+}
+
+fn change(status: c_int) -> Change {
+    if libc::WIFSIGNALED(status) {
+        Change::Signaled(libc::WTERMSIG(status))
+    } else if libc::WIFSTOPPED(status) {
+        Change::Stopped(libc::WSTOPSIG(status))
     } else {
-        Ended::Exited(libc::WEXITSTATUS(status))
-    };
-    Ok((Pid::from_raw(pid), ended))
+        Change::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Sends a signal, real-time ones included, to a process or, for a negative number, a process group (kill(2)).
+///
+/// # Errors
+/// `ESRCH` when there is none.
+pub fn signal(process: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: kill takes no pointers.
+    check(unsafe { libc::kill(process, signal) }).map(drop)
+}
+
+/// Dies of a signal, as a process does that has no handler for it, without a core dump. Returns where the signal does not
+/// kill.
+pub fn die_of(signal: i32) {
+    use nix::sys::resource::{Resource, setrlimit};
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = reset_signals();
+    // SAFETY: raise takes no pointers.
+    unsafe { libc::raise(signal) };
+}
+
+/// A pidfd of another process (pidfd_open(2), Linux 5.3).
+///
+/// # Errors
+/// `ESRCH` when it is gone.
+pub fn pidfd_of(pid: Pid) -> Result<OwnedFd, Errno> {
+    let no_flags: c_int = 0;
+    // SAFETY: pidfd_open takes no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), no_flags) })?;
+    // SAFETY: the kernel just returned this descriptor to us, so nobody else owns it; a descriptor fits c_int.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
 /// Whether a filter keeps terminals from being typed into: without one, the kernel looks at the descriptor first.

@@ -244,8 +244,6 @@ fn options_that_are_not_built(user: &User) -> Verdict {
         (&["--swap", "0"], "--swap"),
         (&["--cpus", "1"], "--cpus"),
         (&["--name", "x"], "--name"),
-        (&["--die-with-parent"], "--die-with-parent"),
-        (&["--status-fd", "2"], "--status-fd"),
         (&["--overlay", "."], "--overlay ."),
         (&["--set", "limits.memory=1G"], "--set limits.memory=1G"),
     ] {

@@ -224,7 +224,6 @@ const UNBUILT: &[(&str, &str, &str)] = &[
     ("audio.playback", "audio", "playback = true"),
     ("devices.gpu", "devices", "gpu = true"),
     ("dbus.session", "dbus", "session = ['org.example.Bus']"),
-    ("terminal.mode", "terminal", "mode = 'none'"),
 ];
 
 fn keys_that_are_not_built(user: &User) -> Verdict {

@@ -185,9 +185,10 @@ impl Output {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// It exited with this code.
+    /// It ended with this status, as a shell counts it: a signal is 128 and its number.
     pub fn exits(&self, code: i32) -> Result<&Self, Failed> {
-        self.check(self.status.code() == Some(code), || format!("should exit with {code}"))
+        let status = self.status.code().or(self.status.signal().map(|signal| 128 + signal));
+        self.check(status == Some(code), || format!("should exit with {code}"))
     }
 
     /// A signal killed it.

@@ -78,6 +78,7 @@ fn words() {
         ("landlock.level", Level::WORDS),
         ("landlock.scope", LandlockScope::WORDS),
         ("display.x11", X11Mode::WORDS),
+        ("lifecycle.background", Background::WORDS),
         ("terminal.mode", TerminalMode::WORDS),
     ];
     for (key, words) in keys {
@@ -115,6 +116,7 @@ fn defaults() {
         ("display.x11", display.x11.value.word().to_owned()),
         ("audio.playback", profile.audio_playback.value.to_string()),
         ("devices.gpu", profile.devices_gpu.value.to_string()),
+        ("lifecycle.background", profile.background.value.word().to_owned()),
         ("terminal.mode", profile.terminal.value.word().to_owned()),
     ];
     let items = key_items();

@@ -13,8 +13,8 @@ use sbx::invocation::Invocation;
 use sbx::plan::{self, Plan, PlanError};
 use sbx::profile::search::SearchPath;
 use sbx::profile::{
-    ArgumentsMode, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, Profile, ProfileError,
-    TerminalMode, UidMap, X11Mode, load,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, Profile,
+    ProfileError, TerminalMode, UidMap, X11Mode, load,
 };
 
 mod examples;
@@ -99,6 +99,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("audio.playback", &["true"]),
     ("devices.gpu", &["true"]),
     ("dbus.session", &["['talk=org.example.Editor']"]),
+    ("lifecycle.background", Background::WORDS),
     ("terminal.mode", TerminalMode::WORDS),
 ];
 

@@ -4,8 +4,10 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("sys", &[]),
+    ("deadline", &["sys"]),
+    ("status", &["exec", "plan", "profile", "sys"]),
     ("diag", &[]),
     ("profile", &["diag"]),
     ("host", &["sys", "diag"]),
@@ -18,10 +20,24 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 8] =
-    ["files", "init", "landlock", "mounts", "operations", "overlay", "readback", "walk"];
-const OUTSIDE: [&str; 10] =
-    ["cause", "error", "host_mounts", "janitor", "launch", "mod", "prepare", "protect", "sources", "step"];
+const INSIDE: [&str; 9] =
+    ["files", "init", "landlock", "mounts", "operations", "overlay", "readback", "walk", "watch"];
+const OUTSIDE: [&str; 14] = [
+    "cause",
+    "error",
+    "host_mounts",
+    "janitor",
+    "launch",
+    "mod",
+    "outer",
+    "prepare",
+    "protect",
+    "relay",
+    "signals",
+    "sources",
+    "step",
+    "supervise",
+];
 
 /// What allocates, formats or prints.
 const ALLOCATES: [&str; 16] = [

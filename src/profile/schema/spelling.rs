@@ -9,8 +9,8 @@ use super::field::{Raw, Spelling};
 use crate::diag::{nearest, quote};
 use crate::profile::value::{self, ByteSize, EnvironmentPattern, PathTemplate, parse_duration};
 use crate::profile::{
-    ArgumentsMode, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, RootSource, TerminalMode,
-    UidMap, Wayland, WritableLayer, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, RootSource,
+    TerminalMode, UidMap, Wayland, WritableLayer, X11Mode,
 };
 
 /// Spellings by one word of a closed set.
@@ -30,6 +30,7 @@ macro_rules! words {
 
 words!(
     ArgumentsMode,
+    Background,
     CwdMode,
     HomeMode,
     LandlockScope,

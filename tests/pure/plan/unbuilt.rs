@@ -53,14 +53,6 @@ fn keys_are_refused_by_name() {
             assert!(plan_on(&host(), &[&format!("{key} = {value}")], &[]).is_ok(), "{key} = {value}");
         }
     }
-    for mode in ["inherit", "none"] {
-        let error = refusal(&host(), &[&format!("terminal.mode = {mode:?}")], &[]);
-        assert!(
-            matches!(&error, PlanError::NotBuilt { what, .. } if what == "terminal.mode"),
-            "{mode}: {error:?}"
-        );
-    }
-    assert!(plan_on(&host(), &["terminal.mode = \"pty\""], &[]).is_ok());
 }
 
 #[test]
@@ -78,8 +70,6 @@ fn options_are_refused_by_name() {
         &["--swap", "0"],
         &["--cpus", "2"],
         &["--name", "x"],
-        &["--die-with-parent"],
-        &["--status-fd", "3"],
     ] {
         let error = refusal(&host(), &[], arguments);
         assert!(matches!(error, PlanError::NotBuilt { .. }), "{arguments:?}: {error:?}");

@@ -1,0 +1,356 @@
+//! The outside while the sandbox lives: what PID 1 says, signals to pass on, the terminal, and every reason to end it.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::outer::CallersTerminal;
+use super::relay::Relay;
+use super::signals::{FROM_KERNEL, TakenSignals, stop_self};
+use super::step::{Command, REPORT_SIZE, Report};
+use super::{ExecError, Outcome, Started};
+use crate::profile::TerminalMode;
+use crate::sys::{message, process};
+
+/// How long the set-up inside may take: only a source that does not answer takes longer.
+const SETUP_TIME: Duration = Duration::from_secs(5);
+
+/// How long the payload may take to end after it was asked to.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the sandbox was ended by sbx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Its time was up.
+    Time,
+    /// It did not come to life in time.
+    Setup,
+    /// It was told to end and did not, or nobody is left to want it.
+    Told,
+}
+
+/// A running sandbox.
+pub(super) struct Supervisor<'s> {
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    /// Closed by the inside when the payload's program runs.
+    pub(super) setup: Option<OwnedFd>,
+    pub(super) control: OwnedFd,
+    pub(super) signals: TakenSignals,
+    pub(super) terminal: Option<CallersTerminal>,
+    pub(super) mode: TerminalMode,
+    /// Whoever started sbx, if that is to be its end.
+    pub(super) parent: Option<OwnedFd>,
+    pub(super) time: Option<Duration>,
+    pub(super) on_start: &'s mut dyn FnMut(Started),
+}
+
+/// What is known of the end so far.
+#[derive(Default)]
+struct Progress {
+    relay: Option<Relay>,
+    failure: Option<Report>,
+    end: Option<Report>,
+    ending: Option<Ending>,
+    /// When PID 1 is killed.
+    kill_at: Option<Instant>,
+    told: bool,
+    /// The stop that sbx itself passed on.
+    stop_passed_on: bool,
+}
+
+impl Supervisor<'_> {
+    /// Waits for the end, whatever it is.
+    pub(super) fn run(mut self) -> Result<(Outcome, Option<super::Failure>), ExecError> {
+        let start = Instant::now();
+        let time_up = self.time.and_then(|time| start.checked_add(time));
+        let mut progress = Progress::default();
+        loop {
+            let setup_up = self.setup.is_some().then(|| start + SETUP_TIME);
+            let time_left = time_up.filter(|_| progress.ending.is_none());
+            let next = [setup_up, time_left, progress.kill_at].into_iter().flatten().min();
+            if self.wait_and_handle(&mut progress, next) {
+                break;
+            }
+            let now = Instant::now();
+            let passed = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+            if passed(self.setup.is_some().then(|| start + SETUP_TIME)) {
+                self.end(&mut progress, Ending::Setup);
+            } else if passed(progress.kill_at) {
+                self.kill();
+                progress.kill_at = None;
+            } else if passed(time_up.filter(|_| progress.ending.is_none())) {
+                progress.ending = Some(Ending::Time);
+                progress.kill_at = Some(now + GRACE);
+                self.tell(Command::Signal(libc::SIGTERM));
+                self.tell(Command::SignalGroup(libc::SIGCONT));
+            }
+        }
+        self.finish(&mut progress);
+        self.outcome(&progress)
+    }
+
+    /// Sleeps until something happens, and deals with it; whether PID 1 is gone.
+    fn wait_and_handle(&mut self, progress: &mut Progress, until: Option<Instant>) -> bool {
+        let keys = self.terminal.as_ref().is_some_and(CallersTerminal::is_raw);
+        let interests = progress.relay.as_ref().map(|relay| relay.interests(keys));
+        let mut awaited = vec![
+            PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let mut add = |fd: Option<_>, flags| {
+            fd.map(|fd| {
+                awaited.push(PollFd::new(fd, flags));
+                awaited.len() - 1
+            })
+        };
+        let setup = add(self.setup.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
+        let parent = add(self.parent.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
+        let (outer, inner) = match (&self.terminal, &progress.relay, interests) {
+            (Some(terminal), Some(relay), Some([outer, inner])) => (
+                // A poll for nothing still tells of a hang-up, again and again.
+                add((!outer.is_empty()).then(|| terminal.file().as_fd()), outer),
+                add((!inner.is_empty()).then(|| relay.master()), inner),
+            ),
+            _ => (None, None),
+        };
+        match poll(&mut awaited, timeout(until)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return true,
+        }
+        let ready = |index: Option<usize>| {
+            index.and_then(|index| awaited.get(index)?.revents()).unwrap_or(PollFlags::empty())
+        };
+        let [ended, said, signalled] = [0, 1, 2].map(|index| !ready(Some(index)).is_empty());
+        let (set_up, parent) = (!ready(setup).is_empty(), !ready(parent).is_empty());
+        let bytes = [ready(outer), ready(inner)];
+        if set_up {
+            self.hear_of_setup(progress);
+        }
+        if said {
+            self.hear(progress);
+        }
+        if signalled {
+            self.pass_signals_on(progress);
+        }
+        if parent {
+            self.parent = None;
+            self.end(progress, Ending::Told);
+        }
+        if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal)
+            && relay.carry(terminal, bytes, keys)
+        {
+            self.tell(Command::SignalGroup(libc::SIGHUP));
+        }
+        ended
+    }
+
+    /// Reads from the pipe of the set-up: a failure, or that it is over.
+    fn hear_of_setup(&mut self, progress: &mut Progress) {
+        let Some(setup) = &self.setup else { return };
+        let mut bytes = [0; REPORT_SIZE];
+        match nix::unistd::read(setup, &mut bytes) {
+            Ok(REPORT_SIZE) => progress.failure = Report::decode(&bytes),
+            Err(Errno::EINTR) => return,
+            _ if progress.failure.is_none() => {
+                (self.on_start)(Started { init: self.pid.as_raw() });
+            }
+            _ => {}
+        }
+        self.setup = None;
+    }
+
+    /// Reads what PID 1 says.
+    fn hear(&mut self, progress: &mut Progress) {
+        if progress.relay.is_none() && self.mode == TerminalMode::Pty && self.terminal.is_some() {
+            // The first thing that it says is the terminal's other end.
+            if let Ok(Some(master)) = message::receive_descriptor(&self.control) {
+                progress.relay = Relay::new(master).ok();
+                self.use_terminal();
+            }
+            return;
+        }
+        let mut bytes = [0; REPORT_SIZE];
+        match nix::unistd::read(&self.control, &mut bytes) {
+            Ok(REPORT_SIZE) => match Report::decode(&bytes) {
+                Some(Report::Stopped(signal)) => self.stop(progress, signal),
+                report => progress.end = report,
+            },
+            // PID 1 is about to be gone; the poll for that is what counts.
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // Whoever is gone needs no command.
+        let _ = nix::unistd::write(&self.control, &command.encode());
+    }
+
+    fn kill(&self) {
+        let _ = process::signal_pidfd(&self.pidfd, libc::SIGKILL);
+    }
+
+    fn end(&mut self, progress: &mut Progress, ending: Ending) {
+        progress.ending = progress.ending.or(Some(ending));
+        self.setup = None;
+        self.kill();
+    }
+
+    /// Passes on what has come; whether sbx was continued.
+    fn pass_signals_on(&mut self, progress: &mut Progress) -> bool {
+        let mut continued = false;
+        while let Some(info) = self.signals.next() {
+            let signal = info.ssi_signo as i32;
+            // A key's signal has reached everybody in sbx's group; the payload's group is another one.
+            let everybody = info.ssi_code == FROM_KERNEL;
+            match signal {
+                libc::SIGWINCH => self.resize(progress),
+                libc::SIGCONT => {
+                    continued = true;
+                    self.go_on(progress);
+                }
+                libc::SIGTERM if progress.told => self.end(progress, Ending::Told),
+                libc::SIGTERM => {
+                    progress.told = true;
+                    progress.kill_at = Some(Instant::now() + GRACE);
+                    self.tell(Command::Signal(signal));
+                }
+                libc::SIGTSTP => {
+                    progress.stop_passed_on = true;
+                    self.tell(Command::SignalGroup(signal));
+                }
+                _ if everybody => self.tell(Command::SignalGroup(signal)),
+                _ => self.tell(Command::Signal(signal)),
+            }
+        }
+        continued
+    }
+
+    fn resize(&self, progress: &Progress) {
+        match (&progress.relay, self.terminal.as_ref().map(CallersTerminal::size)) {
+            (Some(relay), Some(Ok(size))) => drop(size.set(relay.master())),
+            _ => self.tell(Command::SignalGroup(libc::SIGWINCH)),
+        }
+    }
+
+    /// Uses the caller's terminal for the payload, if it is sbx's turn; whether it is.
+    fn use_terminal(&mut self) -> bool {
+        let Some(terminal) = &mut self.terminal else { return false };
+        let turn = terminal.is_foreground();
+        match self.mode {
+            // In a pipeline the other programs want their keys, until this one asks.
+            TerminalMode::Pty if turn && terminal.numbers.first() == Some(&0) => terminal.go_raw().is_ok(),
+            _ => turn,
+        }
+    }
+
+    /// The payload has stopped, so sbx stops, for whoever started it to see.
+    fn stop(&mut self, progress: &mut Progress, signal: i32) {
+        let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        if wants_terminal && self.give_terminal() {
+            self.tell(Command::SignalGroup(libc::SIGCONT));
+            return;
+        }
+        if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
+            relay.finish(terminal);
+        }
+        if let Some(terminal) = &mut self.terminal {
+            match self.mode {
+                TerminalMode::Inherit => terminal.take_back(),
+                _ => terminal.restore(),
+            }
+        }
+        let only_this = std::mem::take(&mut progress.stop_passed_on) || self.terminal.is_none();
+        stop_self(signal, only_this);
+        // Whoever continues sbx says so by a signal. Where none has come, nothing has stopped it.
+        if !self.pass_signals_on(progress) {
+            self.go_on(progress);
+        }
+    }
+
+    /// Hands the terminal to a payload that was stopped for want of it, if it is sbx's to give.
+    fn give_terminal(&mut self) -> bool {
+        let Some(terminal) = &mut self.terminal else { return false };
+        let given = terminal.is_foreground() && (self.mode != TerminalMode::Pty || terminal.go_raw().is_ok());
+        if given {
+            self.tell(Command::Foreground);
+        }
+        given
+    }
+
+    /// sbx runs again, perhaps in the foreground now, or in the background.
+    fn go_on(&mut self, progress: &Progress) {
+        if self.terminal.is_some() {
+            let turn = self.use_terminal();
+            self.tell(if turn { Command::Foreground } else { Command::Background });
+            if progress.relay.is_some() {
+                self.resize(progress);
+            }
+        }
+        self.tell(Command::SignalGroup(libc::SIGCONT));
+    }
+
+    /// Everything is over but the waiting: what is left in pipes is read, the terminal becomes what it was.
+    fn finish(&mut self, progress: &mut Progress) {
+        self.hear_of_setup_if_any(progress);
+        let mut bytes = [0; REPORT_SIZE];
+        while let Ok(REPORT_SIZE) = nix::sys::socket::recv(
+            std::os::fd::AsRawFd::as_raw_fd(&self.control),
+            &mut bytes,
+            nix::sys::socket::MsgFlags::MSG_DONTWAIT,
+        ) {
+            match Report::decode(&bytes) {
+                Some(Report::Stopped(_)) | None => {}
+                report => progress.end = report,
+            }
+        }
+        if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
+            relay.finish(terminal);
+        }
+        if let Some(terminal) = &mut self.terminal {
+            match self.mode {
+                TerminalMode::Inherit => terminal.take_back(),
+                _ => terminal.restore(),
+            }
+        }
+        while process::wait(self.pid) == Err(Errno::EINTR) {}
+    }
+
+    fn hear_of_setup_if_any(&mut self, progress: &mut Progress) {
+        if let Some(setup) = self.setup.take() {
+            let mut bytes = [0; REPORT_SIZE];
+            if nix::unistd::read(&setup, &mut bytes) == Ok(REPORT_SIZE) {
+                progress.failure = Report::decode(&bytes);
+            }
+        }
+    }
+
+    fn outcome(self, progress: &Progress) -> Result<(Outcome, Option<super::Failure>), ExecError> {
+        if let Some(Report::Failed(failure)) = progress.failure {
+            return Ok((Outcome::Exited(125), Some(failure)));
+        }
+        let outcome = match (progress.ending, progress.end) {
+            (Some(Ending::Setup), _) => return Err(ExecError::NoAnswer(SETUP_TIME)),
+            (Some(Ending::Time), _) => Outcome::TimedOut,
+            (_, Some(Report::Exited(code))) => Outcome::Exited(code),
+            (_, Some(Report::Signaled(signal))) => Outcome::Signaled(signal),
+            (Some(Ending::Told), _) => Outcome::Signaled(libc::SIGKILL),
+            _ if progress.told => Outcome::Signaled(libc::SIGKILL),
+            _ => return Err(ExecError::InitKilled),
+        };
+        Ok((outcome, None))
+    }
+}
+
+/// Rounded up, so that poll does not return just before the moment again and again.
+fn timeout(until: Option<Instant>) -> PollTimeout {
+    match until.map(|moment| moment.saturating_duration_since(Instant::now())) {
+        Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
+        None => PollTimeout::NONE,
+    }
+}

@@ -1,0 +1,108 @@
+//! PID 1 once the payload runs: reaps what ends, tells sbx what becomes of the payload, passes on what sbx says, and ends
+//! with it. Nothing here allocates.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getpgrp, tcsetpgrp};
+
+use super::init::OwnTerminal;
+use super::step::{COMMAND_SIZE, Command, Report};
+use crate::sys::process::{self, Change};
+
+/// What PID 1 watches over.
+pub(super) struct Watched {
+    pub(super) payload: Pid,
+    pub(super) terminal: Option<OwnTerminal>,
+    pub(super) signals: SignalFd,
+    /// Everything that the payload leaves behind is waited for.
+    pub(super) waits: bool,
+}
+
+/// Has ends of children told by a descriptor. `SIGTTOU` would stop PID 1 where it hands the terminal over.
+pub(super) fn block_signals() -> nix::Result<SignalFd> {
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    let mut blocked = children;
+    blocked.add(Signal::SIGTTOU);
+    blocked.thread_set_mask()?;
+    SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// Watches until the payload ends, or sbx. When PID 1 ends the kernel kills all that is left in the namespace
+/// (pid_namespaces(7)).
+pub(super) fn watch(watched: &Watched, control: &OwnedFd) -> ! {
+    let mut ended = false;
+    loop {
+        let mut awaited = [
+            PollFd::new(control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(watched.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut awaited, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => process::exit_now(125),
+        }
+        let [commands, children] = awaited.map(|one| one.any().unwrap_or(true));
+        if children {
+            while let Ok(Some(_)) = watched.signals.read_signal() {}
+            reap(watched, control, &mut ended);
+        }
+        if commands {
+            obey(watched, control);
+        }
+    }
+}
+
+fn send(control: &OwnedFd, report: Report) {
+    // When nobody is left to read it, PID 1 ends at the next look.
+    while nix::unistd::write(control, &report.encode()) == Err(Errno::EINTR) {}
+}
+
+/// Looks at every child that something has become of.
+fn reap(watched: &Watched, control: &OwnedFd, ended: &mut bool) {
+    loop {
+        match process::changed() {
+            Ok(Some((pid, change))) if pid == watched.payload => {
+                send(
+                    control,
+                    match change {
+                        Change::Exited(code) => Report::Exited(code),
+                        Change::Signaled(signal) => Report::Signaled(signal),
+                        Change::Stopped(signal) => Report::Stopped(signal),
+                    },
+                );
+                *ended |= !matches!(change, Change::Stopped(_));
+                if *ended && !watched.waits {
+                    process::exit_now(0);
+                }
+            }
+            Ok(Some(_)) | Err(Errno::EINTR) => {}
+            Ok(None) => return,
+            // Nobody is left.
+            Err(_) => process::exit_now(if *ended { 0 } else { 125 }),
+        }
+    }
+}
+
+/// Carries out one command; ends when sbx is gone.
+fn obey(watched: &Watched, control: &OwnedFd) {
+    let mut bytes = [0; COMMAND_SIZE];
+    let command = match nix::unistd::read(control, &mut bytes) {
+        Ok(COMMAND_SIZE) => Command::decode(&bytes),
+        Err(Errno::EINTR | Errno::EAGAIN) => return,
+        _ => process::exit_now(125),
+    };
+    let payload = watched.payload.as_raw();
+    // What is gone meanwhile needs no signal and no terminal.
+    let _ = match (command, &watched.terminal) {
+        (Some(Command::Signal(signal)), _) => process::signal(payload, signal),
+        (Some(Command::SignalGroup(signal)), _) => process::signal(-payload, signal),
+        (Some(Command::Foreground), Some(terminal)) => tcsetpgrp(&terminal.side, watched.payload),
+        (Some(Command::Background), Some(terminal)) => tcsetpgrp(&terminal.side, getpgrp()),
+        _ => Ok(()),
+    };
+}

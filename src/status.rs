@@ -1,0 +1,139 @@
+//! What a run tells a program that started it: lines of JSON on a descriptor of its choice (`--status-fd`).
+//!
+//! Each line is an object with `version`, which changes when a field changes its meaning or goes, and `event`:
+//! `started`, then `ended`; or `failed` alone, and nothing ran.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use serde_json::{Value, json};
+
+use crate::exec::{Outcome, Started};
+use crate::plan::Plan;
+use crate::profile::Level;
+use crate::sys::process;
+
+/// The version of the lines.
+const VERSION: u32 = 1;
+
+/// Where the lines go, if anywhere.
+#[derive(Debug)]
+pub struct StatusLines {
+    fd: Option<i32>,
+    start: Instant,
+}
+
+impl StatusLines {
+    /// Lines to an inherited descriptor.
+    ///
+    /// # Errors
+    /// `EBADF` when it is not open.
+    pub fn to(fd: Option<i32>) -> Result<Self, Errno> {
+        if let Some(fd) = fd {
+            process::inherited(fd)?;
+        }
+        Ok(Self { fd, start: Instant::now() })
+    }
+
+    fn write(&self, line: &Value) {
+        let Some(Ok(fd)) = self.fd.map(process::inherited) else { return };
+        let text = format!("{line}\n");
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match nix::unistd::write(fd, rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::EINTR) => {}
+                // A reader that is gone wants to know no more.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The command runs.
+    pub fn started(&self, plan: &Plan, started: Started) {
+        if self.fd.is_none() {
+            return;
+        }
+        let command = command_of(started.init);
+        self.write(&json!({
+            "version": VERSION,
+            "event": "started",
+            "profile": plan.profile,
+            "init": started.init,
+            "pid": command,
+            "namespaces": namespaces(command.unwrap_or(started.init)),
+            "enforced": walls(plan, true),
+            "not-enforced": walls(plan, false),
+            "warnings": plan.misses,
+        }));
+    }
+
+    /// The command has ended.
+    pub fn ended(&self, outcome: Outcome) {
+        let (why, code, signal) = match outcome {
+            Outcome::Exited(code) => ("exited", Some(code), None),
+            Outcome::Signaled(signal) => ("signaled", None, Some(signal)),
+            Outcome::TimedOut => ("timeout", None, None),
+        };
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+        let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        self.write(&json!({
+            "version": VERSION,
+            "event": "ended",
+            "why": why,
+            "exit-code": code,
+            "signal": signal,
+            "status": outcome.exit_code(),
+            "resources": {
+                "wall-seconds": self.start.elapsed().as_secs_f64(),
+                "user-seconds": usage.as_ref().map(|usage| seconds(usage.user_time())).unwrap_or_default(),
+                "system-seconds": usage.as_ref().map(|usage| seconds(usage.system_time())).unwrap_or_default(),
+                // The kernel counts KiB.
+                "max-rss-bytes": usage.as_ref().map(|usage| usage.max_rss() * 1024).unwrap_or_default(),
+            },
+        }));
+    }
+
+    /// Nothing ran, or it was killed from outside.
+    pub fn failed(&self, message: &str, status: u8) {
+        self.write(&json!({ "version": VERSION, "event": "failed", "status": status, "message": message }));
+    }
+}
+
+/// The command's own process: the first child of PID 1.
+fn command_of(init: i32) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// The namespaces of a process, by number.
+fn namespaces(pid: i32) -> BTreeMap<&'static str, u64> {
+    const NAMES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+    let number = |name: &'static str| {
+        let link = std::fs::read_link(format!("/proc/{pid}/ns/{name}")).ok()?;
+        let text = link.to_str()?;
+        Some((name, text.split(['[', ']']).nth(1)?.parse().ok()?))
+    };
+    NAMES.into_iter().filter_map(number).collect()
+}
+
+/// The walls that stand, or those that don't and could.
+fn walls(plan: &Plan, standing: bool) -> Vec<&'static str> {
+    let privileges = &plan.privileges;
+    let all = [
+        ("namespaces", true),
+        ("mounts", true),
+        ("capabilities", privileges.drop_capabilities),
+        ("no-new-privs", privileges.no_new_privs),
+        ("seccomp", plan.seccomp.is_some()),
+        ("landlock-scope", !plan.landlock_scope.is_empty()),
+        ("landlock-files", plan.landlock_files.is_some()),
+        ("session-keyring", privileges.session_keyring != Level::Off),
+        ("protect", !plan.protect.is_empty()),
+    ];
+    all.into_iter().filter(|(_, stands)| *stands == standing).map(|(name, _)| name).collect()
+}
