@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use serde_json::{Value, json};
@@ -31,10 +32,13 @@ impl StatusLines {
     /// Lines to an inherited descriptor.
     ///
     /// # Errors
-    /// `EBADF` when it is not open.
+    /// `EBADF` when it is not open for writing.
     pub fn to(fd: Option<i32>) -> Result<Self, Errno> {
         if let Some(fd) = fd {
-            process::inherited(fd)?;
+            let flags = OFlag::from_bits_truncate(fcntl(process::inherited(fd)?, FcntlArg::F_GETFL)?);
+            if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+                return Err(Errno::EBADF);
+            }
         }
         Ok(Self { fd, start: Instant::now() })
     }

@@ -108,8 +108,13 @@ pub enum ExecError {
     },
     /// The set-up inside took longer than this: a source does not answer.
     NoAnswer(std::time::Duration),
-    /// PID 1 was killed before it could say how the payload ended.
-    InitKilled,
+    /// The process that started sbx, which was to be watched, is in another PID namespace.
+    ForeignParent,
+    /// PID 1 was killed before it could say how the payload ended, or before there was one.
+    InitKilled {
+        /// Whether the command ran.
+        ran: bool,
+    },
 }
 
 impl ExecError {
@@ -123,7 +128,7 @@ impl ExecError {
         match self {
             ExecError::NotFound { .. } => 127,
             ExecError::NotExecutable { .. } => 126,
-            ExecError::InitKilled => 137,
+            ExecError::InitKilled { ran: true } => 137,
             _ => 125,
         }
     }
@@ -268,7 +273,13 @@ impl fmt::Display for ExecError {
                 "cannot set the sandbox up within {} s: a file or directory that it would show does not answer",
                 time.as_secs()
             ),
-            ExecError::InitKilled => f.write_str(
+            ExecError::ForeignParent => {
+                f.write_str("cannot watch the process that started sbx: it is outside of this PID namespace")
+            }
+            ExecError::InitKilled { ran: false } => f.write_str(
+                "cannot go on: the sandbox's PID 1 was killed from outside before the command ran",
+            ),
+            ExecError::InitKilled { ran: true } => f.write_str(
                 "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
             ),
         }
@@ -278,6 +289,9 @@ impl fmt::Display for ExecError {
 impl Diagnose for ExecError {
     fn hint(&self) -> Option<String> {
         match self {
+            ExecError::ForeignParent => {
+                Some("leave --die-with-parent out; the end of the namespace ends sbx as well".to_owned())
+            }
             ExecError::NoAnswer(_) => {
                 Some("look for a network or FUSE mount that hangs, and leave it out".to_owned())
             }

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -80,6 +81,9 @@ pub(super) fn run(
 fn parent() -> Result<OwnedFd, ExecError> {
     let outside = |errno| ExecError::Outside { what: "watch the process that started sbx", errno };
     let parent = getppid();
+    if parent.as_raw() == 0 {
+        return Err(ExecError::ForeignParent);
+    }
     let pidfd = process::pidfd_of(parent).map_err(outside)?;
     // Gone before it could be watched: its number is somebody else's, or soon will be.
     if getppid() == parent { Ok(pidfd) } else { Err(outside(Errno::ESRCH)) }
@@ -100,11 +104,17 @@ fn outer_terminal(terminal: &CallersTerminal, mode: TerminalMode) -> Result<Oute
 /// The child of a `clone3` has only the thread that called it: a lock that another one held would stay held for good.
 /// `/proc/self/task` has a link for each thread besides its own two.
 fn assert_single_threaded() -> Result<(), ExecError> {
-    match std::fs::metadata("/proc/self/task") {
-        Ok(task) if task.nlink() == 3 => Ok(()),
-        Ok(_) => Err(ExecError::Threads),
-        Err(error) => Err(ExecError::NoProc(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))),
+    // A thread that was waited for may be listed for a moment more.
+    for _ in 0..500 {
+        match std::fs::metadata("/proc/self/task") {
+            Ok(task) if task.nlink() == 3 => return Ok(()),
+            Ok(_) => std::thread::sleep(Duration::from_micros(200)),
+            Err(error) => {
+                return Err(ExecError::NoProc(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)));
+            }
+        }
     }
+    Err(ExecError::Threads)
 }
 
 fn join_keyring(plan: &Plan) -> Result<(), ExecError> {

@@ -59,6 +59,8 @@ struct Progress {
     /// When PID 1 is killed.
     kill_at: Option<Instant>,
     told: bool,
+    /// The command's program has been started.
+    ran: bool,
     /// The stop that sbx itself passed on.
     stop_passed_on: bool,
 }
@@ -157,7 +159,9 @@ impl Supervisor<'_> {
         match nix::unistd::read(setup, &mut bytes) {
             Ok(REPORT_SIZE) => progress.failure = Report::decode(&bytes),
             Err(Errno::EINTR) => return,
-            _ if progress.failure.is_none() => {
+            // Closed by an end that came before the program is no start.
+            _ if progress.failure.is_none() && !self.has_ended() => {
+                progress.ran = true;
                 (self.on_start)(Started { init: self.pid.as_raw() });
             }
             _ => {}
@@ -184,6 +188,11 @@ impl Supervisor<'_> {
             // PID 1 is about to be gone; the poll for that is what counts.
             _ => std::thread::sleep(Duration::from_millis(1)),
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ended, PollTimeout::ZERO) == Ok(1)
     }
 
     fn tell(&self, command: Command) {
@@ -309,6 +318,11 @@ impl Supervisor<'_> {
                 report => progress.end = report,
             }
         }
+        if progress.end.is_some() && !progress.ran && progress.failure.is_none() {
+            // So quick that its start and its end were heard of together.
+            progress.ran = true;
+            (self.on_start)(Started { init: self.pid.as_raw() });
+        }
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
             relay.finish(terminal);
         }
@@ -341,7 +355,7 @@ impl Supervisor<'_> {
             (_, Some(Report::Signaled(signal))) => Outcome::Signaled(signal),
             (Some(Ending::Told), _) => Outcome::Signaled(libc::SIGKILL),
             _ if progress.told => Outcome::Signaled(libc::SIGKILL),
-            _ => return Err(ExecError::InitKilled),
+            _ => return Err(ExecError::InitKilled { ran: progress.ran }),
         };
         Ok((outcome, None))
     }

@@ -107,7 +107,7 @@ impl fmt::Display for PlanError {
                 write!(f, "cannot pass on the variable {}: it is not set", quote(name))
             }
             PlanError::BadStatusDescriptor(fd) => {
-                write!(f, "cannot write the status to descriptor {fd}: it is not open")
+                write!(f, "cannot write the status to descriptor {fd}: it is not open for writing")
             }
             PlanError::BadDescriptor(fd) => {
                 write!(f, "cannot keep descriptor {fd}: 0, 1 and 2 are always kept")

@@ -334,6 +334,19 @@ fn change(status: c_int) -> Change {
     }
 }
 
+/// Whether this process ignores a signal: nohup(1) and a shell's `&` make it so.
+pub fn ignores(signal: i32) -> bool {
+    /// The kernel's `struct sigaction`: handler, flags, restorer, mask.
+    const HANDLER: usize = 0;
+    const MASK_SIZE: usize = size_of::<u64>();
+    let mut now = [0_u64; 4];
+    let new: *const [u64; 4] = std::ptr::null();
+    // SAFETY: no new action is given; the old one is written into a whole kernel sigaction that lives through the call.
+    let result =
+        check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, &raw mut now, MASK_SIZE) });
+    result.is_ok() && now[HANDLER] == libc::SIG_IGN as u64
+}
+
 /// Sends a signal, real-time ones included, to a process or, for a negative number, a process group (kill(2)).
 ///
 /// # Errors
@@ -348,6 +361,8 @@ pub fn signal(process: i32, signal: i32) -> Result<(), Errno> {
 pub fn die_of(signal: i32) {
     use nix::sys::resource::{Resource, setrlimit};
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // A core_pattern that is a program asks for no limit.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let _ = reset_signals();
     // SAFETY: raise takes no pointers.
     unsafe { libc::raise(signal) };

@@ -290,7 +290,7 @@ fn exit_status() {
         ExecError::Threads.exit_code(),
         not_executable.exit_code(),
         not_found.exit_code(),
-        ExecError::InitKilled.exit_code(),
+        ExecError::InitKilled { ran: true }.exit_code(),
     ];
     assert_eq!(Outcome::Exited(7).exit_code(), 7);
     assert_eq!(Outcome::Signaled(15).exit_code(), 128 + 15);

@@ -85,7 +85,8 @@ fn each_failure_has_its_exit_code() {
             },
             126,
         ),
-        (ExecError::InitKilled, 137),
+        (ExecError::InitKilled { ran: true }, 137),
+        (ExecError::InitKilled { ran: false }, 125),
     ];
     table.extend(Step::ORDER.iter().map(|one| (step(*one), 125)));
     for (error, code) in table {
