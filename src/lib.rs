@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
             Ok(outcome) => {
                 if let Outcome::Signaled(signal) = outcome {
                     // Whoever started sbx sees what it would see of the command.
-                    sys::process::die_of(signal);
+                    sys::signal::die_of(signal);
                 }
                 ExitCode::from(outcome.exit_code())
             }

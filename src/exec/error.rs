@@ -251,16 +251,7 @@ impl fmt::Display for ExecError {
             ExecError::Clone { cause, .. } => {
                 write!(f, "cannot make the sandbox's namespaces: {}", cause.what)
             }
-            ExecError::Step { failure, object, cause } => {
-                write!(f, "cannot {}", failure.step.verb())?;
-                if !object.is_empty() {
-                    write!(f, " {object}")?;
-                }
-                match cause {
-                    Some(cause) => write!(f, ": {}", cause.what),
-                    None => write!(f, ": {}", errno_words(failure.errno)),
-                }
-            }
+            ExecError::Step { failure, object, cause } => step(f, *failure, object, cause.as_ref()),
             ExecError::NotFound { command, outside: None } => {
                 write!(f, "cannot find {}: no such command", quote(command))
             }
@@ -283,6 +274,17 @@ impl fmt::Display for ExecError {
                 "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
             ),
         }
+    }
+}
+
+fn step(f: &mut fmt::Formatter<'_>, failure: Failure, object: &str, cause: Option<&Cause>) -> fmt::Result {
+    write!(f, "cannot {}", failure.step.verb())?;
+    if !object.is_empty() {
+        write!(f, " {object}")?;
+    }
+    match cause {
+        Some(cause) => write!(f, ": {}", cause.what),
+        None => write!(f, ": {}", errno_words(failure.errno)),
     }
 }
 

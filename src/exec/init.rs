@@ -27,7 +27,7 @@ use crate::host;
 use crate::plan::Plan;
 use crate::profile::{Background, TerminalMode};
 use crate::sys::process::{self, Forked};
-use crate::sys::{caps, message, mount, network, terminal};
+use crate::sys::{caps, message, mount, network, signal, terminal};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -85,7 +85,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
     if let Some(socket) = inside.janitor.take() {
         tell_janitor(socket).at(Step::Janitor)?;
     }
-    process::reset_signals().at(Step::Signals)?;
+    signal::reset().at(Step::Signals)?;
     map_ids(inside.prepared)?;
     let caller_umask = process::umask(0).at(Step::Umask)?;
     if inside.prepared.loopback {

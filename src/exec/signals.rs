@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::getpgrp;
 
-use crate::sys::process;
+use crate::sys::signal;
 
 /// Signals that are passed on.
 const PASSED_ON: [Signal; 9] = [
@@ -36,7 +36,7 @@ impl TakenSignals {
     pub(super) fn take() -> nix::Result<Self> {
         let mut taken = SigSet::empty();
         // What the caller has switched off stays off.
-        let wanted = PASSED_ON.into_iter().filter(|signal| !process::ignores(*signal as i32));
+        let wanted = PASSED_ON.into_iter().filter(|signal| !signal::ignores(*signal as i32));
         wanted.for_each(|signal| taken.add(signal));
         let mut blocked = taken;
         // Only asked about, never acted on: sbx looks whether it is in the foreground.

@@ -14,7 +14,7 @@ use super::signals::{FROM_KERNEL, TakenSignals, stop_self};
 use super::step::{Command, REPORT_SIZE, Report};
 use super::{ExecError, Outcome, Started};
 use crate::profile::TerminalMode;
-use crate::sys::{message, process};
+use crate::sys::{message, process, signal};
 
 /// How long the set-up inside may take: only a source that does not answer takes longer.
 const SETUP_TIME: Duration = Duration::from_secs(5);
@@ -201,7 +201,7 @@ impl Supervisor<'_> {
     }
 
     fn kill(&self) {
-        let _ = process::signal_pidfd(&self.pidfd, libc::SIGKILL);
+        let _ = signal::send_by_pidfd(&self.pidfd, libc::SIGKILL);
     }
 
     fn end(&mut self, progress: &mut Progress, ending: Ending) {

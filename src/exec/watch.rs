@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getpgrp, tcsetpgrp};
 use super::init::OwnTerminal;
 use super::step::{COMMAND_SIZE, Command, Report};
 use crate::sys::process::{self, Change};
+use crate::sys::signal;
 
 /// What PID 1 watches over.
 pub(super) struct Watched {
@@ -99,8 +100,8 @@ fn obey(watched: &Watched, control: &OwnedFd) {
     let payload = watched.payload.as_raw();
     // What is gone meanwhile needs no signal and no terminal.
     let _ = match (command, &watched.terminal) {
-        (Some(Command::Signal(signal)), _) => process::signal(payload, signal),
-        (Some(Command::SignalGroup(signal)), _) => process::signal(-payload, signal),
+        (Some(Command::Signal(signal)), _) => signal::send(payload, signal),
+        (Some(Command::SignalGroup(signal)), _) => signal::send(-payload, signal),
         (Some(Command::Foreground), Some(terminal)) => tcsetpgrp(&terminal.side, watched.payload),
         (Some(Command::Background), Some(terminal)) => tcsetpgrp(&terminal.side, getpgrp()),
         _ => Ok(()),

@@ -10,6 +10,7 @@ pub mod message;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod signal;
 pub mod terminal;
 
 use nix::errno::Errno;

@@ -20,7 +20,7 @@ const CALLS: &[(&str, fn())] = &[
     ("prlimit64", || _ = getrlimit(Resource::RLIMIT_CORE)),
     ("read", || _ = nix::unistd::read(std::io::stdin(), &mut [0])),
     ("statx", || _ = sbx::sys::mount::mount_id(c"/")),
-    ("wait4", || _ = sbx::sys::process::wait(None)),
+    ("wait4", || _ = sbx::sys::process::changed()),
     ("write", || _ = nix::unistd::write(std::io::stdout(), &[])),
 ];
 
