@@ -59,6 +59,8 @@ struct Progress {
     /// When PID 1 is killed.
     kill_at: Option<Instant>,
     told: bool,
+    /// PID 1 says nothing any more.
+    silent: bool,
     /// The command's program has been started.
     ran: bool,
     /// The stop that sbx itself passed on.
@@ -102,7 +104,6 @@ impl Supervisor<'_> {
         let interests = progress.relay.as_ref().map(|relay| relay.interests(keys));
         let mut awaited = vec![
             PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
         let mut add = |fd: Option<_>, flags| {
@@ -111,6 +112,7 @@ impl Supervisor<'_> {
                 awaited.len() - 1
             })
         };
+        let control = add((!progress.silent).then(|| self.control.as_fd()), PollFlags::POLLIN);
         let setup = add(self.setup.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
         let parent = add(self.parent.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
         let (outer, inner) = match (&self.terminal, &progress.relay, interests) {
@@ -121,15 +123,15 @@ impl Supervisor<'_> {
             ),
             _ => (None, None),
         };
-        match poll(&mut awaited, timeout(until)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return true,
+        // Where it fails, there may be memory at the next try.
+        if poll(&mut awaited, timeout(until)).is_err() {
+            return false;
         }
         let ready = |index: Option<usize>| {
             index.and_then(|index| awaited.get(index)?.revents()).unwrap_or(PollFlags::empty())
         };
-        let [ended, said, signalled] = [0, 1, 2].map(|index| !ready(Some(index)).is_empty());
-        let (set_up, parent) = (!ready(setup).is_empty(), !ready(parent).is_empty());
+        let [ended, signalled, said, set_up, parent] =
+            [Some(0), Some(1), control, setup, parent].map(|index| !ready(index).is_empty());
         let bytes = [ready(outer), ready(inner)];
         if set_up {
             self.hear_of_setup(progress);
@@ -173,9 +175,13 @@ impl Supervisor<'_> {
     fn hear(&mut self, progress: &mut Progress) {
         if progress.relay.is_none() && self.mode == TerminalMode::Pty && self.terminal.is_some() {
             // The first thing that it says is the terminal's other end.
-            if let Ok(Some(master)) = message::receive_descriptor(&self.control) {
-                progress.relay = Relay::new(master).ok();
-                self.use_terminal();
+            match message::receive_descriptor(&self.control) {
+                Ok(Some(master)) => {
+                    progress.relay = Relay::new(master).ok();
+                    self.use_terminal();
+                }
+                Ok(None) => progress.silent = true,
+                Err(_) => {}
             }
             return;
         }
@@ -185,8 +191,9 @@ impl Supervisor<'_> {
                 Some(Report::Stopped(signal)) => self.stop(progress, signal),
                 report => progress.end = report,
             },
-            // PID 1 is about to be gone; the poll for that is what counts.
-            _ => std::thread::sleep(Duration::from_millis(1)),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // PID 1 is about to be gone.
+            _ => progress.silent = true,
         }
     }
 

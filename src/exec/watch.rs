@@ -43,9 +43,9 @@ pub(super) fn watch(watched: &Watched, control: &OwnedFd) -> ! {
             PollFd::new(control.as_fd(), PollFlags::POLLIN),
             PollFd::new(watched.signals.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut awaited, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => process::exit_now(125),
+        // Where it fails, there may be memory at the next try.
+        if poll(&mut awaited, PollTimeout::NONE).is_err() {
+            continue;
         }
         let [commands, children] = awaited.map(|one| one.any().unwrap_or(true));
         if children {
