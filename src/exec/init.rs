@@ -18,7 +18,8 @@ use super::files::write_all;
 use super::landlock;
 use super::mounts::{Builder, Built};
 use super::operations;
-use super::prepare::{OuterTerminal, Prepared};
+use super::own_terminal::{self, OwnTerminal};
+use super::prepare::Prepared;
 use super::readback::{self, ScopeProbe, read_all, took_effect};
 use super::step::{At, Failure, Report, Result, Step};
 use super::walk;
@@ -27,7 +28,7 @@ use crate::host;
 use crate::plan::Plan;
 use crate::profile::{Background, TerminalMode};
 use crate::sys::process::{self, Forked};
-use crate::sys::{caps, message, mount, network, signal, terminal};
+use crate::sys::{caps, message, mount, network, signal};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -116,8 +117,8 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
         shift_clocks(offsets).at(Step::Time)?;
     }
     hide(inside, &view, devpts.as_ref()).at(Step::HideInit)?;
-    let terminal = match &inside.prepared.terminal {
-        Some(outer) => Some(own_terminal(outer, devpts, &inside.control).at(Step::Terminal)?),
+    let mut terminal = match &inside.prepared.terminal {
+        Some(outer) => Some(own_terminal::make(outer, devpts).at(Step::Terminal)?),
         None => None,
     };
     drop_privileges(plan, inside.prepared)?;
@@ -126,6 +127,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
     let signals = watch::block_signals().at(Step::Fork)?;
     match process::fork().at(Step::Fork)? {
         Forked::Parent(payload) => {
+            own_terminal::settle(payload, terminal.as_mut(), &inside.control);
             Ok(Watched { payload, terminal, signals, waits: plan.background.value == Background::Wait })
         }
         Forked::Child => match payload(inside, &view, terminal.as_ref()) {
@@ -245,41 +247,6 @@ fn hide(inside: &mut Inside<'_>, view: &OwnedFd, devpts: Option<&OwnedFd>) -> ni
         return Ok(());
     }
     took_effect(setsid()? == getpid())
-}
-
-/// What the payload and PID 1 have for a terminal.
-pub(super) struct OwnTerminal {
-    /// The side that programs use.
-    pub(super) side: OwnedFd,
-    /// Whether the payload starts in its foreground.
-    foreground: bool,
-}
-
-/// A pseudoterminal from the sandbox's own devpts, like the one outside: PID 1 leads its session, so that a stopped payload
-/// has somebody who can continue it, and its other end goes to sbx. What was the terminal outside of the standard descriptors
-/// becomes this one. Where the caller's terminal is kept, that is what is used.
-fn own_terminal(
-    outer: &OuterTerminal,
-    devpts: Option<OwnedFd>,
-    control: &OwnedFd,
-) -> nix::Result<OwnTerminal> {
-    let foreground = outer.foreground;
-    if outer.inherit {
-        let fd = outer.numbers.first().copied().ok_or(Errno::ENOTTY)?;
-        let side = process::inherited(fd)?.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
-        return Ok(OwnTerminal { side, foreground });
-    }
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let master = openat(devpts.ok_or(Errno::ENOENT)?, c"ptmx", flags, Mode::empty())?;
-    let side = terminal::peer(&master)?;
-    outer.modes.set(&side)?;
-    outer.size.set(&side)?;
-    terminal::control(&side)?;
-    for number in &outer.numbers {
-        terminal::stand_in(&side, *number)?;
-    }
-    message::send_descriptor(control, master)?;
-    Ok(OwnTerminal { side, foreground })
 }
 
 fn confirm_mounts(prepared: &mut Prepared, view: &OwnedFd, root: (u64, bool)) -> Result<()> {

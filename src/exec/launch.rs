@@ -42,6 +42,7 @@ pub(super) fn run(
         _ => CallersTerminal::find().map_err(outside("open the terminal"))?,
     };
     prepared.terminal = terminal.as_ref().map(|terminal| outer_terminal(terminal, mode)).transpose()?;
+    let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
     let bequest = terminal.as_ref().filter(|_| mode == TerminalMode::Pty).map(CallersTerminal::bequest);
     let janitor = match &prepared.protection {
@@ -67,8 +68,19 @@ pub(super) fn run(
     drop(inner_control);
     let time = plan.limits.timeout.as_ref().map(|time| time.value);
     let setup = Some(setup);
-    let supervisor =
-        Supervisor { pid, pidfd, setup, control, signals, terminal, mode, parent, time, on_start };
+    let supervisor = Supervisor {
+        pid,
+        pidfd,
+        setup,
+        control,
+        signals,
+        terminal,
+        mode,
+        modes_unknown,
+        parent,
+        time,
+        on_start,
+    };
     let ended = supervisor.run();
     drop(janitor);
     match ended? {
@@ -96,7 +108,7 @@ fn outer_terminal(terminal: &CallersTerminal, mode: TerminalMode) -> Result<Oute
         numbers: terminal.numbers.clone(),
         modes: terminal.modes(),
         size: terminal.size().map_err(outside)?,
-        foreground: terminal.is_foreground() && (inherit || terminal.numbers.first() == Some(&0)),
+        foreground: terminal.is_foreground() && (inherit || terminal.is_all_the_payloads()),
         inherit,
     })
 }

@@ -14,6 +14,7 @@ mod mounts;
 mod operations;
 mod outer;
 mod overlay;
+mod own_terminal;
 mod prepare;
 mod protect;
 mod readback;

@@ -68,6 +68,20 @@ impl CallersTerminal {
         }
     }
 
+    /// Both what is typed and what is shown are the payload's; else others of a pipeline use the terminal as well.
+    pub(super) fn is_all_the_payloads(&self) -> bool {
+        self.numbers.contains(&0) && self.shows_output()
+    }
+
+    fn shows_output(&self) -> bool {
+        self.numbers.contains(&1)
+    }
+
+    /// Whether it adds a return to each newline at the moment.
+    pub(super) fn adds_returns(&self) -> bool {
+        self.raw.as_ref().unwrap_or(&self.modes).adds_returns()
+    }
+
     pub(super) fn is_raw(&self) -> bool {
         self.raw.is_some()
     }
@@ -76,7 +90,7 @@ impl CallersTerminal {
     pub(super) fn go_raw(&mut self) -> Result<(), Errno> {
         if self.raw.is_none() {
             self.modes = Modes::of(&self.file)?;
-            let raw = self.modes.raw();
+            let raw = self.modes.raw(self.shows_output());
             raw.set(&self.file)?;
             self.raw = Some(raw);
         }
@@ -98,7 +112,7 @@ impl CallersTerminal {
 
     /// What a process that outlives sbx needs to restore it: the terminal, the modes that sbx gives it, and its own.
     pub(super) fn bequest(&self) -> Bequest<'_> {
-        Bequest { file: &self.file, raw: self.modes.raw(), modes: self.modes }
+        Bequest { file: &self.file, raw: self.modes.raw(self.shows_output()), modes: self.modes }
     }
 }
 

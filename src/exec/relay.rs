@@ -69,6 +69,8 @@ pub(super) struct Relay {
     /// The caller's terminal still gives keys, and takes output.
     input_open: bool,
     output_open: bool,
+    /// A return that may belong to a newline which is still to come.
+    held_return: bool,
 }
 
 impl Relay {
@@ -80,6 +82,7 @@ impl Relay {
             output: Stream::default(),
             input_open: true,
             output_open: true,
+            held_return: false,
         })
     }
 
@@ -112,13 +115,47 @@ impl Relay {
             hung_up = true;
         }
         if inner.intersects(PollFlags::POLLIN) && self.output.is_empty() {
-            self.output.fill(&self.master);
+            self.fill_output(terminal);
         }
         if !self.keys.is_empty() && inner.contains(PollFlags::POLLOUT) | ready_after_fill(outer) {
             self.keys.drain(&self.master);
         }
         self.show(terminal);
         hung_up
+    }
+
+    /// Reads output. The payload's terminal has added returns to newlines; where the caller's does so as well, those go.
+    fn fill_output(&mut self, terminal: &CallersTerminal) -> Flow {
+        let flow = self.output.fill(&self.master);
+        let bytes = &mut self.output.bytes;
+        if std::mem::take(&mut self.held_return) {
+            bytes.insert(0, b'\r');
+        }
+        if terminal.adds_returns() {
+            self.held_return = flow == Flow::Open && bytes.len() > 1 && bytes.last() == Some(&b'\r');
+            bytes.truncate(bytes.len() - usize::from(self.held_return));
+            let mut kept = Vec::with_capacity(bytes.len());
+            for (index, byte) in bytes.iter().enumerate() {
+                if *byte != b'\r' || bytes.get(index + 1) != Some(&b'\n') {
+                    kept.push(*byte);
+                }
+            }
+            *bytes = kept;
+        }
+        flow
+    }
+
+    /// Takes the lines that were typed before the terminal passes every key on: an end of input among them would not be seen
+    /// as one any more.
+    pub(super) fn take_typed_lines(&mut self, terminal: &CallersTerminal) {
+        let mut line = [0; 4096];
+        while self.keys.bytes.len() < ROOM {
+            match nix::unistd::read(terminal.file(), &mut line) {
+                Ok(0) => self.keys.bytes.push(terminal.modes().end_of_input()),
+                Ok(length) => self.keys.bytes.extend(&line[..length]),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Passes output on as far as the caller's terminal takes it.
@@ -144,7 +181,8 @@ impl Relay {
                     Err(_) => return,
                 }
             }
-            if self.output.fill(&self.master) == Flow::Closed || self.output.is_empty() {
+            let flow = self.fill_output(terminal);
+            if self.output.is_empty() && (flow == Flow::Closed || !self.held_return) {
                 return;
             }
         }

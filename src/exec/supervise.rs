@@ -43,6 +43,8 @@ pub(super) struct Supervisor<'s> {
     pub(super) signals: TakenSignals,
     pub(super) terminal: Option<CallersTerminal>,
     pub(super) mode: TerminalMode,
+    /// Somebody else had the terminal when its modes were looked at.
+    pub(super) modes_unknown: bool,
     /// Whoever started sbx, if that is to be its end.
     pub(super) parent: Option<OwnedFd>,
     pub(super) time: Option<Duration>,
@@ -59,6 +61,8 @@ struct Progress {
     /// When PID 1 is killed.
     kill_at: Option<Instant>,
     told: bool,
+    /// The terminal is the payload's.
+    given: bool,
     /// PID 1 says nothing any more.
     silent: bool,
     /// The command's program has been started.
@@ -73,6 +77,8 @@ impl Supervisor<'_> {
         let start = Instant::now();
         let time_up = self.time.and_then(|time| start.checked_add(time));
         let mut progress = Progress::default();
+        // The inside has made the payload's group the foreground where it was sbx's.
+        progress.given = self.mode == TerminalMode::Inherit && !self.modes_unknown;
         loop {
             let setup_up = self.setup.is_some().then(|| start + SETUP_TIME);
             let time_left = time_up.filter(|_| progress.ending.is_none());
@@ -178,7 +184,7 @@ impl Supervisor<'_> {
             match message::receive_descriptor(&self.control) {
                 Ok(Some(master)) => {
                     progress.relay = Relay::new(master).ok();
-                    self.use_terminal();
+                    self.use_terminal(progress);
                 }
                 Ok(None) => progress.silent = true,
                 Err(_) => {}
@@ -255,32 +261,27 @@ impl Supervisor<'_> {
     }
 
     /// Uses the caller's terminal for the payload, if it is sbx's turn; whether it is.
-    fn use_terminal(&mut self) -> bool {
-        let Some(terminal) = &mut self.terminal else { return false };
-        let turn = terminal.is_foreground();
+    fn use_terminal(&mut self, progress: &mut Progress) -> bool {
+        // In a pipeline the other programs want their keys, until this one asks.
+        let wanted = |terminal: &CallersTerminal| terminal.is_all_the_payloads();
         match self.mode {
-            // In a pipeline the other programs want their keys, until this one asks.
-            TerminalMode::Pty if turn && terminal.numbers.first() == Some(&0) => terminal.go_raw().is_ok(),
-            _ => turn,
+            TerminalMode::Pty if !self.terminal.as_ref().is_some_and(wanted) => false,
+            _ => self.give_terminal(progress),
         }
     }
 
     /// The payload has stopped, so sbx stops, for whoever started it to see.
     fn stop(&mut self, progress: &mut Progress, signal: i32) {
         let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        if wants_terminal && self.give_terminal() {
+        if wants_terminal && self.give_terminal(progress) {
+            self.tell(Command::Foreground);
             self.tell(Command::SignalGroup(libc::SIGCONT));
             return;
         }
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
             relay.finish(terminal);
         }
-        if let Some(terminal) = &mut self.terminal {
-            match self.mode {
-                TerminalMode::Inherit => terminal.take_back(),
-                _ => terminal.restore(),
-            }
-        }
+        self.take_terminal_back(progress);
         let only_this = std::mem::take(&mut progress.stop_passed_on) || self.terminal.is_none();
         stop_self(signal, only_this);
         // Whoever continues sbx says so by a signal. Where none has come, nothing has stopped it.
@@ -289,20 +290,40 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Hands the terminal to a payload that was stopped for want of it, if it is sbx's to give.
-    fn give_terminal(&mut self) -> bool {
+    /// Makes the terminal the payload's, if it is sbx's to give; whether it is.
+    fn give_terminal(&mut self, progress: &mut Progress) -> bool {
         let Some(terminal) = &mut self.terminal else { return false };
-        let given = terminal.is_foreground() && (self.mode != TerminalMode::Pty || terminal.go_raw().is_ok());
-        if given {
-            self.tell(Command::Foreground);
+        let mine = progress.given || terminal.is_foreground();
+        if let (TerminalMode::Pty, true, Some(relay)) = (self.mode, mine, &mut progress.relay) {
+            if !terminal.is_raw() {
+                relay.take_typed_lines(terminal);
+            }
+            if terminal.go_raw().is_err() {
+                return false;
+            }
+            // Only now is it known what the modes are when no line editor of a shell has set them.
+            if std::mem::take(&mut self.modes_unknown) {
+                let _ = terminal.modes().set(relay.master());
+            }
         }
-        given
+        progress.given = mine;
+        mine
+    }
+
+    /// What was the payload's is sbx's again.
+    fn take_terminal_back(&mut self, progress: &mut Progress) {
+        let given = std::mem::take(&mut progress.given);
+        match &mut self.terminal {
+            Some(terminal) if self.mode == TerminalMode::Inherit && given => terminal.take_back(),
+            Some(terminal) => terminal.restore(),
+            None => {}
+        }
     }
 
     /// sbx runs again, perhaps in the foreground now, or in the background.
-    fn go_on(&mut self, progress: &Progress) {
+    fn go_on(&mut self, progress: &mut Progress) {
         if self.terminal.is_some() {
-            let turn = self.use_terminal();
+            let turn = self.use_terminal(progress);
             self.tell(if turn { Command::Foreground } else { Command::Background });
             if progress.relay.is_some() {
                 self.resize(progress);
@@ -333,12 +354,7 @@ impl Supervisor<'_> {
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
             relay.finish(terminal);
         }
-        if let Some(terminal) = &mut self.terminal {
-            match self.mode {
-                TerminalMode::Inherit => terminal.take_back(),
-                _ => terminal.restore(),
-            }
-        }
+        self.take_terminal_back(progress);
         while process::wait(self.pid) == Err(Errno::EINTR) {}
     }
 

@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpgrp, tcsetpgrp};
 
-use super::init::OwnTerminal;
+use super::own_terminal::OwnTerminal;
 use super::step::{COMMAND_SIZE, Command, Report};
 use crate::sys::process::{self, Change};
 use crate::sys::signal;

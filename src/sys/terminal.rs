@@ -51,11 +51,25 @@ impl Modes {
             .map(drop)
     }
 
-    /// The same terminal as a mere carrier of bytes.
-    pub fn raw(mut self) -> Self {
+    /// The same terminal as a mere carrier of keys, and of output as well unless that is to be processed as before.
+    pub fn raw(mut self, output_too: bool) -> Self {
+        let output = self.0.c_oflag;
         // SAFETY: changes only the flags of this termios.
         unsafe { libc::cfmakeraw(&raw mut self.0) };
+        if !output_too {
+            self.0.c_oflag = output;
+        }
         self
+    }
+
+    /// Whether a newline becomes a return and a newline on the way out.
+    pub fn adds_returns(&self) -> bool {
+        self.0.c_oflag & (libc::OPOST | libc::ONLCR) == libc::OPOST | libc::ONLCR
+    }
+
+    /// The key that means the end of input.
+    pub fn end_of_input(&self) -> u8 {
+        self.0.c_cc[libc::VEOF]
     }
 }
 

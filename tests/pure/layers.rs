@@ -20,8 +20,18 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 9] =
-    ["files", "init", "landlock", "mounts", "operations", "overlay", "readback", "walk", "watch"];
+const INSIDE: [&str; 10] = [
+    "files",
+    "init",
+    "landlock",
+    "mounts",
+    "operations",
+    "overlay",
+    "own_terminal",
+    "readback",
+    "walk",
+    "watch",
+];
 const OUTSIDE: [&str; 14] = [
     "cause",
     "error",
