@@ -49,9 +49,7 @@ pub(super) fn run(
         protection if protection.places.is_empty() && bequest.is_none() => None,
         protection => Some(Janitor::start(&protection.places, bequest)?),
     };
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let (control, inner_control) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
-        .map_err(outside("make a socket"))?;
+    let (control, inner_control) = control_socket().map_err(outside("make a socket"))?;
     let (setup, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let whole = Vec::with_capacity(prepared.items.iter().filter(|item| item.binds_root()).count());
     let request = Clone3 { namespaces: namespaces(plan), cgroup: None };
@@ -87,6 +85,10 @@ pub(super) fn run(
         (_, Some(failure)) => Err(ExecError::of_failure(plan, &prepared, failure)),
         (outcome, None) => Ok(Finished { outcome, appeared: prepared.protection.appeared() }),
     }
+}
+
+fn control_socket() -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
 /// The process that started sbx, to be watched: a signal at the parent's death would come at the end of a thread.

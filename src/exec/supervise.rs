@@ -76,9 +76,9 @@ impl Supervisor<'_> {
     pub(super) fn run(mut self) -> Result<(Outcome, Option<super::Failure>), ExecError> {
         let start = Instant::now();
         let time_up = self.time.and_then(|time| start.checked_add(time));
-        let mut progress = Progress::default();
         // The inside has made the payload's group the foreground where it was sbx's.
-        progress.given = self.mode == TerminalMode::Inherit && !self.modes_unknown;
+        let given = self.mode == TerminalMode::Inherit && !self.modes_unknown;
+        let mut progress = Progress { given, ..Progress::default() };
         loop {
             let setup_up = self.setup.is_some().then(|| start + SETUP_TIME);
             let time_left = time_up.filter(|_| progress.ending.is_none());
