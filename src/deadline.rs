@@ -20,17 +20,20 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Starts to count. Without a thread there is no bound, and everything else works.
-    pub(crate) fn start(status: u8) -> Self {
+    /// Starts to count; `too_late` is told what has been said before the process ends with `status`.
+    /// Without a thread there is no bound, and everything else works.
+    pub(crate) fn start(status: u8, too_late: impl FnOnce(&str) + Send + 'static) -> Self {
         let (done, waiting) = channel::<()>();
         let wait = move || {
             if waiting.recv_timeout(TIME) == Err(RecvTimeoutError::Timeout) {
-                let text = format!(
-                    "sbx: error: cannot get ready within {} s: a file or directory that it looks at does not answer\n  \
-                     hint: look for a network or FUSE mount that hangs, and leave it out\n",
+                let message = format!(
+                    "cannot get ready within {} s: a file or directory that it looks at does not answer",
                     TIME.as_secs()
                 );
+                let hint = "look for a network or FUSE mount that hangs, and leave it out";
+                let text = format!("sbx: error: {message}\n  hint: {hint}\n");
                 let _ = std::io::stderr().write_all(text.as_bytes());
+                too_late(&message);
                 process::exit_now(status.into());
             }
         };

@@ -123,7 +123,8 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
 }
 
 fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
-    let deadline = Deadline::start(REFUSED);
+    let lines = *status;
+    let deadline = Deadline::start(REFUSED, move |message| lines.failed(message, REFUSED));
     let plan = plan(invocation, output)?;
     if output.verbose {
         tell(&format!(

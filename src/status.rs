@@ -22,7 +22,7 @@ use crate::sys::process;
 const VERSION: u32 = 1;
 
 /// Where the lines go, if anywhere.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct StatusLines {
     fd: Option<i32>,
     start: Instant,
