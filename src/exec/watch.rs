@@ -53,7 +53,7 @@ pub(super) fn watch(watched: &Watched, control: &OwnedFd) -> ! {
             reap(watched, control, &mut ended);
         }
         if commands {
-            obey(watched, control);
+            obey(watched, control, ended);
         }
     }
 }
@@ -90,7 +90,7 @@ fn reap(watched: &Watched, control: &OwnedFd, ended: &mut bool) {
 }
 
 /// Carries out one command; ends when sbx is gone.
-fn obey(watched: &Watched, control: &OwnedFd) {
+fn obey(watched: &Watched, control: &OwnedFd, ended: bool) {
     let mut bytes = [0; COMMAND_SIZE];
     let command = match nix::unistd::read(control, &mut bytes) {
         Ok(COMMAND_SIZE) => Command::decode(&bytes),
@@ -100,6 +100,10 @@ fn obey(watched: &Watched, control: &OwnedFd) {
     let payload = watched.payload.as_raw();
     // What is gone meanwhile needs no signal and no terminal.
     let _ = match (command, &watched.terminal) {
+        // What the command has left behind is meant.
+        (Some(Command::Signal(signal) | Command::SignalGroup(signal)), _) if ended => {
+            signal::send(-1, signal)
+        }
         (Some(Command::Signal(signal)), _) => signal::send(payload, signal),
         (Some(Command::SignalGroup(signal)), _) => signal::send(-payload, signal),
         (Some(Command::Foreground), Some(terminal)) => tcsetpgrp(&terminal.side, watched.payload),

@@ -11,7 +11,6 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("wait", |_| wait()),
     ("read-memory", read_memory),
     ("take-descriptor", take_descriptor),
-    ("report", report),
     ("daemons", daemons),
     ("overwrite-launcher", |_| overwrite_launcher()),
 ];
@@ -112,24 +111,6 @@ fn take_descriptor(words: &[String]) -> i64 {
     let [target] = words else { return -1 };
     let pidfd = call(libc::SYS_pidfd_open, [pid(target), 0, 0, 0, 0, 0]);
     call(libc::SYS_pidfd_getfd, [pidfd as u64, 1, 0, 0, 0, 0])
-}
-
-/// Tells sbx in the name of PID 1 that the payload exited with this code.
-fn report(words: &[String]) -> i64 {
-    let [code] = words else { return -1 };
-    // The word for an exit, then a step, an item and the code.
-    let mut text = [0_u8; 12];
-    text[..2].copy_from_slice(&2_u16.to_ne_bytes());
-    text[8..].copy_from_slice(&code.parse::<i32>().unwrap_or(0).to_ne_bytes());
-    let descriptors = fs::read_dir("/proc/1/fd").into_iter().flatten().flatten();
-    // The first three are the payload's own as well.
-    let others = descriptors.filter(|entry| entry.file_name().len() > 1 || entry.file_name() > *"2");
-    let written = others.filter(|entry| {
-        let pipe =
-            fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
-        pipe && fs::write(entry.path(), text).is_ok()
-    });
-    if written.count() == 0 { -1 } else { 0 }
 }
 
 /// Leaves this many daemons.
