@@ -96,7 +96,8 @@ impl Relay {
         [
             when(keys && self.input_open && self.keys.is_empty(), PollFlags::POLLIN)
                 | when(!self.output.is_empty(), PollFlags::POLLOUT),
-            when(self.output.is_empty(), PollFlags::POLLIN) | when(!self.keys.is_empty(), PollFlags::POLLOUT),
+            when(self.output.is_empty(), PollFlags::POLLIN)
+                | when(keys && !self.keys.is_empty(), PollFlags::POLLOUT),
         ]
     }
 
@@ -117,7 +118,7 @@ impl Relay {
         if inner.intersects(PollFlags::POLLIN) && self.output.is_empty() {
             self.fill_output(terminal);
         }
-        if !self.keys.is_empty() && inner.contains(PollFlags::POLLOUT) | ready_after_fill(outer) {
+        if keys && !self.keys.is_empty() && inner.contains(PollFlags::POLLOUT) | ready_after_fill(outer) {
             self.keys.drain(&self.master);
         }
         self.show(terminal);

@@ -171,6 +171,8 @@ pub(super) enum Report {
     Signaled(i32),
     /// A signal has stopped the payload.
     Stopped(i32),
+    /// What [`Command::Foreground`] asked for is done, as far as it can be.
+    Foreground,
 }
 
 /// Bytes of a report on the pipe; below `PIPE_BUF`, so one write is one report.
@@ -183,6 +185,7 @@ impl Report {
             Report::Exited(code) => (2, 0, 0, code),
             Report::Signaled(signal) => (3, 0, 0, signal),
             Report::Stopped(signal) => (4, 0, 0, signal),
+            Report::Foreground => (5, 0, 0, 0),
         };
         let mut bytes = [0; REPORT_SIZE];
         bytes[0..2].copy_from_slice(&kind.to_ne_bytes());
@@ -204,6 +207,7 @@ impl Report {
             2 => Some(Report::Exited(value)),
             3 => Some(Report::Signaled(value)),
             4 => Some(Report::Stopped(value)),
+            5 => Some(Report::Foreground),
             _ => None,
         }
     }
@@ -263,7 +267,7 @@ mod tests {
             let report = Report::Failed(Failure { step: *step, item: 70_000, errno: Errno::ELOOP });
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
-        for report in [Report::Exited(255), Report::Signaled(9), Report::Stopped(20)] {
+        for report in [Report::Exited(255), Report::Signaled(9), Report::Stopped(20), Report::Foreground] {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode(&[0; REPORT_SIZE]), None);

@@ -63,6 +63,8 @@ struct Progress {
     told: bool,
     /// The terminal is the payload's.
     given: bool,
+    /// PID 1 has not answered yet that the payload is in the foreground.
+    keys_wait: bool,
     /// PID 1 says nothing any more.
     silent: bool,
     /// The command's program has been started.
@@ -106,7 +108,7 @@ impl Supervisor<'_> {
 
     /// Sleeps until something happens, and deals with it; whether PID 1 is gone.
     fn wait_and_handle(&mut self, progress: &mut Progress, until: Option<Instant>) -> bool {
-        let keys = self.terminal.as_ref().is_some_and(CallersTerminal::is_raw);
+        let keys = self.terminal.as_ref().is_some_and(CallersTerminal::is_raw) && !progress.keys_wait;
         let interests = progress.relay.as_ref().map(|relay| relay.interests(keys));
         let mut awaited = vec![
             PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN),
@@ -184,7 +186,10 @@ impl Supervisor<'_> {
             match message::receive_descriptor(&self.control) {
                 Ok(Some(master)) => {
                     progress.relay = Relay::new(master).ok();
-                    self.use_terminal(progress);
+                    // A shell may have handed the terminal over since the inside looked.
+                    if self.use_terminal(progress) {
+                        self.make_foreground(progress);
+                    }
                 }
                 Ok(None) => progress.silent = true,
                 Err(_) => {}
@@ -195,6 +200,7 @@ impl Supervisor<'_> {
         match nix::unistd::read(&self.control, &mut bytes) {
             Ok(REPORT_SIZE) => match Report::decode(&bytes) {
                 Some(Report::Stopped(signal)) => self.stop(progress, signal),
+                Some(Report::Foreground) => progress.keys_wait = false,
                 report => progress.end = report,
             },
             Err(Errno::EINTR | Errno::EAGAIN) => {}
@@ -274,7 +280,7 @@ impl Supervisor<'_> {
     fn stop(&mut self, progress: &mut Progress, signal: i32) {
         let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
         if wants_terminal && self.give_terminal(progress) {
-            self.tell(Command::Foreground);
+            self.make_foreground(progress);
             self.tell(Command::SignalGroup(libc::SIGCONT));
             return;
         }
@@ -310,6 +316,12 @@ impl Supervisor<'_> {
         mine
     }
 
+    /// Keys wait until the payload's group is the foreground: else a Ctrl-C among them would reach nobody.
+    fn make_foreground(&self, progress: &mut Progress) {
+        progress.keys_wait = self.mode == TerminalMode::Pty;
+        self.tell(Command::Foreground);
+    }
+
     /// What was the payload's is sbx's again.
     fn take_terminal_back(&mut self, progress: &mut Progress) {
         let given = std::mem::take(&mut progress.given);
@@ -323,8 +335,10 @@ impl Supervisor<'_> {
     /// sbx runs again, perhaps in the foreground now, or in the background.
     fn go_on(&mut self, progress: &mut Progress) {
         if self.terminal.is_some() {
-            let turn = self.use_terminal(progress);
-            self.tell(if turn { Command::Foreground } else { Command::Background });
+            match self.use_terminal(progress) {
+                true => self.make_foreground(progress),
+                false => self.tell(Command::Background),
+            }
             if progress.relay.is_some() {
                 self.resize(progress);
             }
@@ -334,7 +348,7 @@ impl Supervisor<'_> {
 
     /// Everything is over but the waiting: what is left in pipes is read, the terminal becomes what it was.
     fn finish(&mut self, progress: &mut Progress) {
-        self.hear_of_setup_if_any(progress);
+        self.hear_of_setup(progress);
         let mut bytes = [0; REPORT_SIZE];
         while let Ok(REPORT_SIZE) = nix::sys::socket::recv(
             std::os::fd::AsRawFd::as_raw_fd(&self.control),
@@ -342,7 +356,7 @@ impl Supervisor<'_> {
             nix::sys::socket::MsgFlags::MSG_DONTWAIT,
         ) {
             match Report::decode(&bytes) {
-                Some(Report::Stopped(_)) | None => {}
+                Some(Report::Stopped(_) | Report::Foreground) | None => {}
                 report => progress.end = report,
             }
         }
@@ -356,15 +370,6 @@ impl Supervisor<'_> {
         }
         self.take_terminal_back(progress);
         while process::wait(self.pid) == Err(Errno::EINTR) {}
-    }
-
-    fn hear_of_setup_if_any(&mut self, progress: &mut Progress) {
-        if let Some(setup) = self.setup.take() {
-            let mut bytes = [0; REPORT_SIZE];
-            if nix::unistd::read(&setup, &mut bytes) == Ok(REPORT_SIZE) {
-                progress.failure = Report::decode(&bytes);
-            }
-        }
     }
 
     fn outcome(self, progress: &Progress) -> Result<(Outcome, Option<super::Failure>), ExecError> {

@@ -106,7 +106,11 @@ fn obey(watched: &Watched, control: &OwnedFd, ended: bool) {
         }
         (Some(Command::Signal(signal)), _) => signal::send(payload, signal),
         (Some(Command::SignalGroup(signal)), _) => signal::send(-payload, signal),
-        (Some(Command::Foreground), Some(terminal)) => tcsetpgrp(&terminal.side, watched.payload),
+        (Some(Command::Foreground), Some(terminal)) => {
+            let done = tcsetpgrp(&terminal.side, watched.payload);
+            send(control, Report::Foreground);
+            done
+        }
         (Some(Command::Background), Some(terminal)) => tcsetpgrp(&terminal.side, getpgrp()),
         _ => Ok(()),
     };
