@@ -39,7 +39,7 @@ pub use need::Need;
 pub use running::{Output, Running, output, output_with_input, output_within};
 pub use scratch::{Scratch, hello_source, source_dir};
 pub use snapshot::Snapshot;
-pub use trials::{Case, Verdict, run};
+pub use trials::{Case, Verdict, run, run_in_parallel};
 pub use wait::wait_for;
 
 /// A [`Case`] named after its function: `case!(exit_code)` or `case!(module::exit_code)`, where the

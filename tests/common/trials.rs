@@ -79,7 +79,17 @@ impl Case {
 /// What this machine cannot run is shown as ignored, with a line `SKIP NAME: REASON` on stderr. With
 /// `SBX_TEST_NO_SKIP=1` it fails instead, unless only another kernel or a real login could satisfy it.
 pub fn run(cases: Vec<Case>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run_with(Arguments::from_args(), cases)
+}
+
+/// Like [`run`], this many at a time unless the command line says otherwise: for cases that mostly wait.
+pub fn run_in_parallel(at_a_time: usize, cases: Vec<Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(at_a_time);
+    run_with(arguments, cases)
+}
+
+fn run_with(arguments: Arguments, cases: Vec<Case>) -> ExitCode {
     let strict = std::env::var_os("SBX_TEST_NO_SKIP").is_some_and(|value| value == "1");
     let (binary, accounts) = match Account::all() {
         Ok(found) => found,

@@ -62,7 +62,7 @@ impl Fault {
             Effect::Error(error) => format!("error={error}"),
             Effect::Value(value) => format!("retval={value}"),
         };
-        let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{effect}:when={nth}"));
+        let (trace, inject) = (format!("trace={name},clone3"), format!("inject={name}:{effect}:when={nth}"));
         let mut options = vec!["-e", &trace, "-e", &inject];
         let mut command = scenario.sbx();
         if self.reach != Reach::Alone {

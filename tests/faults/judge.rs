@@ -49,7 +49,7 @@ impl<'a> Judge<'a> {
         Ok(Self { user, reference: Observation::parse(&output.text())?, home })
     }
 
-    /// Runs the command. With `late` the payload runs before the fault: then its exit status may get lost, with a message.
+    /// Runs the command. With `late` the payload may run before the fault: then its exit status may get lost, with a message.
     pub(crate) fn run(&self, command: &mut Command, late: bool, limit: Duration) -> Result<Outcome, Failed> {
         let output = output_within(limit, command);
         let left = self.left_behind();

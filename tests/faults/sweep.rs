@@ -32,7 +32,9 @@ struct Figures {
 /// A sample of the errors at every call of the set-up, or all of them.
 pub(crate) fn errors(user: &User) -> Verdict {
     sweep(user, "errors", SAMPLE, |call, _| {
-        let possible = ERRORS.into_iter().filter(|error| !is_by_design(call, error));
+        // A close that fails has closed all the same (close(2)); one that is never made keeps pipes open that nobody could.
+        let errors = if call.name == "close" { &[][..] } else { &ERRORS[..] };
+        let possible = errors.iter().copied().filter(|error| !is_by_design(call, error));
         possible.map(Effect::Error).collect()
     })
 }

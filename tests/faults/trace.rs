@@ -30,50 +30,73 @@ pub(crate) struct Call {
     pub(crate) nth: usize,
     /// Its line.
     pub(crate) text: String,
-    /// The payload runs already: what fails then is sbx's wait for its end.
+    /// The sandbox is in its child's hands, and may run already: what fails is the watch over it.
     pub(crate) late: bool,
 }
 
-/// The calls in a trace of `strace -f`, in order. Processes are known by the order in which they appear.
+/// The calls in a trace of `strace -f`, in order, without those of threads.
 pub(crate) fn calls(trace: &str) -> Vec<Call> {
-    let mut pids: Vec<&str> = Vec::new();
+    let known = processes(trace);
     let mut counts: HashMap<(Process, &str), usize> = HashMap::new();
-    let mut late = false;
+    let (mut init_made, mut payload_made) = (false, false);
     let mut found = Vec::new();
     for (pid, text) in trace.lines().filter_map(|line| line.split_once(' ')) {
         let text = text.trim_start();
-        if !pids.contains(&pid) {
-            pids.push(pid);
-        }
-        let process = match pids.iter().position(|known| *known == pid) {
-            Some(0) => Process::Outside,
-            Some(1) => Process::Init,
-            _ => Process::Payload,
-        };
+        let Some(process) = process_of(&known, pid) else { continue };
         let Some((name, _)) = text.split_once('(') else { continue };
         if name.is_empty() || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
             continue;
         }
         let count = counts.entry((process, name)).or_default();
         *count += 1;
-        // The wait for a child is no part of the set-up, wherever it begins.
-        let wait = name == "wait4";
-        found.push(Call {
-            process,
-            name: name.to_owned(),
-            nth: *count,
-            text: text.to_owned(),
-            late: late || wait,
-        });
-        late |= process == Process::Payload && text.contains("<detached");
+        let late = match process {
+            Process::Outside => init_made,
+            Process::Init => payload_made,
+            Process::Payload => false,
+        };
+        found.push(Call { process, name: name.to_owned(), nth: *count, text: text.to_owned(), late });
+        init_made |= process == Process::Outside && makes_init(text);
+        payload_made |= process == Process::Init && name == "clone";
     }
     found
+}
+
+fn makes_init(clone: &str) -> bool {
+    clone.starts_with("clone3(") && clone.contains("CLONE_NEWUSER")
+}
+
+/// sbx and its children by number: PID 1, and nobody's for threads and what else is not judged.
+fn processes(trace: &str) -> HashMap<&str, Option<Process>> {
+    let first = trace.split_once(' ').map_or("", |(pid, _)| pid);
+    let mut known = HashMap::from([(first, Some(Process::Outside))]);
+    let mut of_init = false;
+    for (pid, text) in trace.lines().filter_map(|line| line.split_once(' ')) {
+        let text = text.trim_start();
+        let begins = text.starts_with("clone");
+        if pid != first || !(begins || text.starts_with("<... clone")) {
+            continue;
+        }
+        if begins {
+            of_init = makes_init(text);
+        }
+        // A call that is interrupted by another's line has its result on a line of its own.
+        if let Some((_, child)) = text.rsplit_once("= ") {
+            known.insert(child.trim(), of_init.then_some(Process::Init));
+        }
+    }
+    known
+}
+
+/// PID 1 has another number for its child than strace, so the payload is whoever nobody else is.
+fn process_of(known: &HashMap<&str, Option<Process>>, pid: &str) -> Option<Process> {
+    known.get(pid).copied().unwrap_or(Some(Process::Payload))
 }
 
 /// How many of the first calls are made before sbx's `main`.
 pub(crate) fn before_main(calls: &[Call]) -> usize {
     // The last thing that the Rust runtime does is to catch SIGBUS.
-    let last = |call: &Call| call.process == Process::Outside && call.name == "rt_sigaction";
+    let last =
+        |call: &Call| call.process == Process::Outside && call.text.starts_with("rt_sigaction(SIGBUS, {");
     calls.iter().rposition(last).map_or(0, |at| at + 1)
 }
 
@@ -142,9 +165,13 @@ fn writes_to_proc(write: &Call, calls: &[Call]) -> bool {
     last.is_some_and(|call| !call.text.contains("O_CREAT"))
 }
 
-/// Whether the fault that was asked for hit a process: any, or one besides the first.
-pub(crate) fn was_hit(trace: &str, besides_the_first: bool) -> bool {
-    let first = trace.split_once(' ').map_or("", |(pid, _)| pid);
-    let hits = trace.lines().filter(|line| line.contains("(INJECTED)"));
-    hits.filter(|line| !besides_the_first || line.split(' ').next() != Some(first)).count() > 0
+/// Whether the fault that was asked for hit anybody, or, in a trace with `clone3` in it, PID 1 or the payload.
+pub(crate) fn was_hit(trace: &str, inside: bool) -> bool {
+    let known = processes(trace);
+    let is_inside = |line: &str| {
+        let pid = line.split(' ').next().unwrap_or_default();
+        matches!(process_of(&known, pid), Some(Process::Init | Process::Payload))
+    };
+    let mut hits = trace.lines().filter(|line| line.contains("(INJECTED)"));
+    hits.any(|line| !inside || is_inside(line))
 }
