@@ -3,29 +3,33 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
 
 use crate::sys::process;
 
 /// How long it may take.
 const TIME: Duration = Duration::from_secs(5);
 
-/// A thread that ends the process unless this is dropped in time.
+/// A thread that ends the process unless this is dropped in time. It may be there for a moment after that.
 #[derive(Debug)]
 pub(crate) struct Deadline {
-    done: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Its end is what the thread waits for.
+    _held: Option<OwnedFd>,
 }
 
 impl Deadline {
-    /// Starts to count; `too_late` is told what has been said before the process ends with `status`.
-    /// Without a thread there is no bound, and everything else works.
+    /// Starts to count; `too_late` is told what has been said before the process ends with `status`. Without a pipe or a
+    /// thread there is no bound, and everything else works.
     pub(crate) fn start(status: u8, too_late: impl FnOnce(&str) + Send + 'static) -> Self {
-        let (done, waiting) = channel::<()>();
+        let Ok((watched, held)) = pipe2(OFlag::O_CLOEXEC) else { return Self { _held: None } };
         let wait = move || {
-            if waiting.recv_timeout(TIME) == Err(RecvTimeoutError::Timeout) {
+            if is_too_late(&watched) {
                 let message = format!(
                     "cannot get ready within {} s: a file or directory that it looks at does not answer",
                     TIME.as_secs()
@@ -37,16 +41,18 @@ impl Deadline {
                 process::exit_now(status.into());
             }
         };
-        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(wait).ok();
-        Self { done: Some(done), thread }
+        let started = std::thread::Builder::new().stack_size(64 << 10).spawn(wait).is_ok();
+        Self { _held: started.then_some(held) }
     }
 }
 
-impl Drop for Deadline {
-    fn drop(&mut self) {
-        self.done = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+/// Waits for the other end to be closed; whether that took too long.
+fn is_too_late(watched: &OwnedFd) -> bool {
+    let time = PollTimeout::try_from(TIME).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(watched.as_fd(), PollFlags::POLLIN)], time) {
+            Err(Errno::EINTR) => {}
+            answer => return answer == Ok(0),
         }
     }
 }
