@@ -117,7 +117,14 @@ pub fn main() -> ExitCode {
 fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
     let status = StatusLines::to(invocation.status_fd)
         .map_err(|_| Error::Plan(PlanError::BadStatusDescriptor(invocation.status_fd.unwrap_or_default())))?;
-    run_with(&status, invocation, output)
+    // Before sbx opens anything of its own, which could be taken for it.
+    let is_closed = |fd: &&i32| **fd >= 3 && sys::process::inherited(**fd).is_err();
+    let closed = invocation.keep_fds.iter().find(is_closed);
+    let result = match closed {
+        Some(fd) => Err(Error::Exec(ExecError::Descriptor { fd: *fd, why: "it is not open".to_owned() })),
+        None => run_with(&status, invocation, output),
+    };
+    result
         .inspect(|outcome| status.ended(*outcome))
         .inspect_err(|error| status.failed(&error.diagnose().to_string(), error.exit_status()))
 }
