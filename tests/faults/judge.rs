@@ -188,7 +188,7 @@ pub(crate) fn notices_what_is_planted(user: &User) -> Verdict {
     is("Bad(\"nothing ran", &mut script("echo 'sbx: error: no\nsbx: error: no' >&2; exit 125"), false)?;
     is("Bad(\"panic", &mut script("echo 'sbx: error: panicked' >&2; exit 125"), false)?;
     is("Bad(\"HANG", &mut script("exec sleep 60"), false)?;
-    is("Bad(\"left behind", &mut script("setsid sleep 60 >/dev/null 2>&1 & exit 125"), false)?;
+    is("Bad(\"left behind", &mut script("setsid sleep 60 >/dev/null 2>&1 & sleep 0.3; exit 125"), false)?;
     let sbx = scenario.sbx();
     let command = sbx.get_program().to_owned();
     let arguments: Vec<_> = sbx.get_args().map(ToOwned::to_owned).collect();
