@@ -174,8 +174,17 @@ fn a_run_does_not_allocate_inside(user: &User) -> Verdict {
         user.mkdir(dir)?;
     }
     std::os::unix::fs::symlink("d", user.dir().join("link"))?;
+    for file_rules in ["landlock.files=false", "landlock.files=true"] {
+        runs_with(user, file_rules)?;
+    }
+    Ok(())
+}
+
+fn runs_with(user: &User, file_rules: &str) -> Verdict {
     let mut command = user.edited("everything");
     command.args([
+        "--set",
+        file_rules,
         "--set",
         "namespaces.time={ boottime = \"1h\" }",
         "--set",

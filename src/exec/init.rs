@@ -70,13 +70,8 @@ pub(super) fn run(mut inside: Inside<'_>) -> ! {
 
 /// Reports the failure and ends.
 fn fail(report: BorrowedFd<'_>, failure: Failure, code: i32) -> ! {
-    send(report, Report::Failed(failure));
+    Report::Failed(failure).send(report);
     process::exit_now(code)
-}
-
-fn send(report: BorrowedFd<'_>, what: Report) {
-    // When the pipe is gone so is sbx, and PID 1 with it.
-    while nix::unistd::write(report, &what.encode()) == Err(Errno::EINTR) {}
 }
 
 /// Every step up to the payload's process, in the order of [`Step::ORDER`].

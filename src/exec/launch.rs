@@ -118,7 +118,7 @@ fn outer_terminal(terminal: &CallersTerminal, mode: TerminalMode) -> Result<Oute
 /// The child of a `clone3` has only the thread that called it: a lock that another one held would stay held for good.
 /// `/proc/self/task` has a link for each thread besides its own two.
 fn assert_single_threaded() -> Result<(), ExecError> {
-    // A thread that was waited for may be listed for a moment more.
+    // The deadline's thread may be there for a moment more.
     for _ in 0..500 {
         match std::fs::metadata("/proc/self/task") {
             Ok(task) if task.nlink() == 3 => return Ok(()),

@@ -2,6 +2,8 @@
 //! how it crosses the pipe to the process that can speak.
 #![forbid(unsafe_code)]
 
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
 
 /// Declares the steps once: their order, and what a message says that they cannot do.
@@ -193,6 +195,11 @@ impl Report {
         bytes[4..8].copy_from_slice(&item.to_ne_bytes());
         bytes[8..12].copy_from_slice(&value.to_ne_bytes());
         bytes
+    }
+
+    /// Sends it as one message. When nobody is left to read it, sbx is gone, and PID 1 soon.
+    pub(super) fn send(self, to: impl AsFd) {
+        while nix::unistd::write(&to, &self.encode()) == Err(Errno::EINTR) {}
     }
 
     pub(super) fn decode(bytes: &[u8; REPORT_SIZE]) -> Option<Self> {

@@ -58,24 +58,17 @@ pub(super) fn watch(watched: &Watched, control: &OwnedFd) -> ! {
     }
 }
 
-fn send(control: &OwnedFd, report: Report) {
-    // When nobody is left to read it, PID 1 ends at the next look.
-    while nix::unistd::write(control, &report.encode()) == Err(Errno::EINTR) {}
-}
-
 /// Looks at every child that something has become of.
 fn reap(watched: &Watched, control: &OwnedFd, ended: &mut bool) {
     loop {
         match process::changed() {
             Ok(Some((pid, change))) if pid == watched.payload => {
-                send(
-                    control,
-                    match change {
-                        Change::Exited(code) => Report::Exited(code),
-                        Change::Signaled(signal) => Report::Signaled(signal),
-                        Change::Stopped(signal) => Report::Stopped(signal),
-                    },
-                );
+                let report = match change {
+                    Change::Exited(code) => Report::Exited(code),
+                    Change::Signaled(signal) => Report::Signaled(signal),
+                    Change::Stopped(signal) => Report::Stopped(signal),
+                };
+                report.send(control);
                 *ended |= !matches!(change, Change::Stopped(_));
                 if *ended && !watched.waits {
                     process::exit_now(0);
@@ -108,7 +101,7 @@ fn obey(watched: &Watched, control: &OwnedFd, ended: bool) {
         (Some(Command::SignalGroup(signal)), _) => signal::send(-payload, signal),
         (Some(Command::Foreground), Some(terminal)) => {
             let done = tcsetpgrp(&terminal.side, watched.payload);
-            send(control, Report::Foreground);
+            Report::Foreground.send(control);
             done
         }
         (Some(Command::Background), Some(terminal)) => tcsetpgrp(&terminal.side, getpgrp()),

@@ -15,8 +15,12 @@ pub(super) fn landlock_scope(
     misses: &mut Vec<String>,
 ) -> Result<Vec<Setting<LandlockScope>>, PlanError> {
     let scope = &profile.landlock.scope;
-    let needed =
-        (!scope.is_empty()).then_some(Needed { what: "scope signals and sockets", abi: 6, since: "6.12" });
+    let needed = (!scope.is_empty()).then_some(Needed {
+        what: "scope signals and sockets",
+        abi: 6,
+        since: "6.12",
+        asked: false,
+    });
     let reached = landlock(profile, invocation, host, misses, needed)?;
     Ok(if reached { scope.clone() } else { Vec::new() })
 }
@@ -40,7 +44,8 @@ pub(super) fn landlock_files(
                 .to_owned(),
         });
     }
-    let needed = files.value.then_some(Needed { what: "rule files by Landlock", abi: 1, since: "5.13" });
+    let needed =
+        files.value.then_some(Needed { what: "rule files by Landlock", abi: 1, since: "5.13", asked: true });
     let reached = landlock(profile, invocation, host, misses, needed)?;
     Ok(reached.then(|| Setting::new(host.landlock_abi, files.origin.clone())))
 }
@@ -52,6 +57,8 @@ struct Needed {
     abi: u32,
     /// The version of Linux that brought it.
     since: &'static str,
+    /// Whether it is there only because somebody asked for it, who then hears of its lack.
+    asked: bool,
 }
 
 /// Whether it is to be had, by the profile's level.
@@ -73,12 +80,12 @@ fn landlock(
     };
     match level.value {
         Level::Available | Level::Prefer if invocation.strict => {}
-        Level::Prefer => {
+        Level::Available if !needed.asked => return Ok(false),
+        Level::Available | Level::Prefer => {
             misses.push(format!("{why}; running without"));
             return Ok(false);
         }
-        Level::Require => {}
-        Level::Available | Level::Off => return Ok(false),
+        Level::Require | Level::Off => {}
     }
     let hint = format!("use Linux {} or later with Landlock switched on", needed.since);
     Err(PlanError::Conflict { why, origin: level.origin.clone(), hint })

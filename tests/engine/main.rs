@@ -7,6 +7,7 @@ mod common;
 mod binds;
 mod ends;
 mod environment;
+mod file_rules;
 mod filesystems;
 mod links;
 mod made;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let cases = [
         binds::cases(),
         filesystems::cases(),
+        file_rules::cases(),
         overlays::cases(),
         made::cases(),
         links::cases(),

@@ -83,6 +83,10 @@ fn device_nodes_below_do_not_work(user: &User) -> Verdict {
     Ok(())
 }
 
+/// Makes the mounts of a namespace shared that was private: as `unshare --propagation shared` they would still be the
+/// host's peers, and another case's mounts appear.
+const SHARED: &str = "mount --make-rshared /; ";
+
 /// While the sandbox runs, the namespace around it shows the same mounts as before.
 fn nothing_of_the_sandbox_shows_outside(user: &User) -> Verdict {
     user.mkdir("ctl")?;
@@ -90,7 +94,7 @@ fn nothing_of_the_sandbox_shows_outside(user: &User) -> Verdict {
         $SBX --rw $DIR/ctl:/ctl --tmpfs /a/b sh -c ': >/ctl/ready; while [ ! -e /ctl/go ]; do sleep 0.01; done' &
         while [ ! -e $DIR/ctl/ready ]; do sleep 0.01; done
         cat /proc/self/mountinfo >$DIR/during; : >$DIR/ctl/go; wait $!; cat /proc/self/mountinfo >$DIR/after";
-    output(&mut outer(user, &["--propagation", "shared"], script))?.exits(0)?;
+    output(&mut outer(user, &[], &format!("{SHARED}{script}")))?.exits(0)?;
     let read = |name: &str| fs::read_to_string(user.dir().join(name));
     let before = read("before")?;
     if before == read("during")? && before == read("after")? && before.contains("shared:") {
@@ -108,11 +112,11 @@ fn later_mounts_of_the_host_do_not_show_inside(user: &User) -> Verdict {
     let wait = ": >$0/ready; while [ ! -e $0/go ]; do sleep 0.01; done; ls $1/late; grep -E \"shared:|master:\" /proc/self/mountinfo";
     let run = |what: &str, ctl: &str, src: &str| {
         let script = format!(
-            "rm -f $DIR/ctl/*; {what} sh -c '{wait}; true' {ctl} {src} &
+            "{SHARED}rm -f $DIR/ctl/*; {what} sh -c '{wait}; true' {ctl} {src} &
              while [ ! -e $DIR/ctl/ready ]; do sleep 0.01; done
              mount -t tmpfs late $DIR/src/late; : >$DIR/src/late/marker; : >$DIR/ctl/go; wait $!"
         );
-        output(&mut outer(user, &["--propagation", "shared"], &script))
+        output(&mut outer(user, &[], &script))
     };
     run("$SBX --rw $DIR/ctl:/ctl --ro $DIR/src:/src", "/ctl", "/src")?.exits(0)?.stdout_is("")?;
     let control = run("unshare -m --propagation slave", "$DIR/ctl", "$DIR/src")?;

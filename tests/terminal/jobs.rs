@@ -104,6 +104,27 @@ fn a_reader_comes_back(user: &User, shell: Shell) -> Verdict {
     terminal.ended_with(0)
 }
 
+/// While a reader is stopped in the background.
+pub(crate) fn the_shell_keeps_its_keys(terminal: &mut Terminal) -> Verdict {
+    for word in ["one", "two", "three"] {
+        terminal.line(&format!("echo she\"\"ll-{word}"))?;
+        terminal.expect(&format!("shell-{word}"))?;
+    }
+    Ok(())
+}
+
+/// A `cat` that was stopped for reading.
+pub(crate) fn gets_its_own_in_the_foreground(terminal: &mut Terminal) -> Verdict {
+    terminal.line("fg")?;
+    terminal.await_program()?;
+    terminal.line("for-the-cat")?;
+    terminal.expect("for-the-cat")?;
+    terminal.expect("for-the-cat")?;
+    terminal.keys(CTRL_D)?;
+    terminal.await_shell()?;
+    terminal.ended_with(0)
+}
+
 /// It is stopped for wanting keys, takes none from the shell, and gets its own later.
 fn a_background_reader_waits(user: &User, shell: Shell) -> Verdict {
     let mut terminal = Terminal::start(user, shell)?;
@@ -113,19 +134,9 @@ fn a_background_reader_waits(user: &User, shell: Shell) -> Verdict {
         terminal.jobs().first().is_some_and(|sbx| state(*sbx) == Some('T'))
     })?;
     terminal.check(state(program) == Some('T'), "the program should be stopped as well")?;
-    for word in ["one", "two", "three"] {
-        terminal.line(&format!("echo she\"\"ll-{word}"))?;
-        terminal.expect(&format!("shell-{word}"))?;
-    }
+    the_shell_keeps_its_keys(&mut terminal)?;
     shows_stopped(&mut terminal)?;
-    terminal.line("fg")?;
-    terminal.await_program()?;
-    terminal.line("for-the-cat")?;
-    terminal.expect("for-the-cat")?;
-    terminal.expect("for-the-cat")?;
-    terminal.keys(CTRL_D)?;
-    terminal.await_shell()?;
-    terminal.ended_with(0)
+    gets_its_own_in_the_foreground(&mut terminal)
 }
 
 fn the_background_prints(user: &User, shell: Shell) -> Verdict {

@@ -4,6 +4,7 @@ use crate::common::{Case, User, Verdict};
 use crate::driver::Terminal;
 use crate::inside::{init, payload};
 use crate::keys::{CTRL_C, CTRL_Z, ConcatAll as _};
+use crate::screen::shows_what_is_typed;
 use crate::shell::{Shell, in_shells};
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
@@ -50,13 +51,7 @@ fn unchanged(
         terminal.modes().is_ok_and(|modes| modes == at_prompt)
     })?;
     terminal.ended_with(status)?;
-    terminal.look_away()?;
-    terminal.keys("echo vis\"\"ible")?;
-    if shell != Shell::Fish {
-        terminal.expect("echo vis\"\"ible")?;
-    }
-    terminal.line("")?;
-    terminal.expect("visible")?;
+    shows_what_is_typed(&mut terminal, shell)?;
     terminal.run_for("stty -a >after", 0)?;
     terminal.run_for("diff before after", 0)
 }

@@ -3,7 +3,8 @@
 use crate::common::{Case, User, Verdict};
 use crate::driver::{Terminal, state};
 use crate::inside::payload;
-use crate::keys::{CTRL_C, CTRL_D, CTRL_Z, ConcatAll as _};
+use crate::jobs::{gets_its_own_in_the_foreground, the_shell_keeps_its_keys};
+use crate::keys::{CTRL_C, CTRL_Z, ConcatAll as _};
 use crate::shell::{Shell, in_shells};
 
 const INHERIT: &str = "sbx --set terminal.mode=inherit";
@@ -67,18 +68,8 @@ fn inherited_and_read_in_the_background(user: &User, shell: Shell) -> Verdict {
     terminal.line(&format!("{INHERIT} cat &"))?;
     let program = payload(&terminal)?;
     terminal.until("the program is stopped", |_| state(program) == Some('T'))?;
-    for word in ["one", "two", "three"] {
-        terminal.line(&format!("echo she\"\"ll-{word}"))?;
-        terminal.expect(&format!("shell-{word}"))?;
-    }
-    terminal.line("fg")?;
-    terminal.await_program()?;
-    terminal.line("for-the-cat")?;
-    terminal.expect("for-the-cat")?;
-    terminal.expect("for-the-cat")?;
-    terminal.keys(CTRL_D)?;
-    terminal.await_shell()?;
-    terminal.ended_with(0)
+    the_shell_keeps_its_keys(&mut terminal)?;
+    gets_its_own_in_the_foreground(&mut terminal)
 }
 
 /// What the program leaves the terminal in is put right.

@@ -35,14 +35,19 @@ fn a_program_hears_of_a_resize(user: &User, shell: Shell) -> Verdict {
     terminal.ended_with(130)
 }
 
-fn usable(terminal: &mut Terminal, shell: Shell) -> Verdict {
+/// fish draws what is typed piece by piece.
+pub(crate) fn shows_what_is_typed(terminal: &mut Terminal, shell: Shell) -> Verdict {
     terminal.look_away()?;
     terminal.keys("echo vis\"\"ible")?;
     if shell != Shell::Fish {
         terminal.expect("echo vis\"\"ible")?;
     }
     terminal.line("")?;
-    terminal.expect("visible")?;
+    terminal.expect("visible")
+}
+
+fn usable(terminal: &mut Terminal, shell: Shell) -> Verdict {
+    shows_what_is_typed(terminal, shell)?;
     terminal.run_for("stty -a >after; cmp before after", 0)
 }
 

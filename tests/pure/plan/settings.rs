@@ -238,6 +238,37 @@ fn landlock_is_what_the_kernel_can_and_the_level_asks() {
 }
 
 #[test]
+fn files_are_ruled_by_landlock_where_it_is_asked_for() {
+    let on = "[landlock]\nfiles = true\n";
+    let off = Host { landlock_abi: 0, ..host() };
+    for (host, rest, arguments, wanted) in [
+        (&host(), "", &[][..], Ok((Some(7), 0))),
+        (&host(), "", &["--set", "landlock.files=false"], Ok((None, 0))),
+        (&host(), "level = 'off'", &[], Ok((None, 0))),
+        (
+            &Host { landlock_abi: 1, ..host() },
+            "scope = ['-signal', '-abstract-unix']",
+            &["--strict"],
+            Ok((Some(1), 0)),
+        ),
+        (&off, "scope = ['-signal', '-abstract-unix']", &[], Ok((None, 1))),
+        (&off, "scope = ['-signal', '-abstract-unix']", &["--strict"], Err("this kernel has no Landlock")),
+        (&off, "level = 'require'", &[], Err("this kernel has no Landlock")),
+        (&host(), "[namespaces]\nnested = 'browser'", &[], Ok((Some(7), 0))),
+        (&host(), "[namespaces]\nnested = 'full'", &[], Err("forbid every mount")),
+    ] {
+        let text = format!("{on}{rest}");
+        match (plan_on(host, &[&text], arguments), wanted) {
+            (Ok(plan), Ok(wanted)) => {
+                assert_eq!((plan.landlock_files.map(|abi| abi.value), plan.misses.len()), wanted, "{text}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{text}: {error}"),
+            (plan, _) => panic!("{text} {arguments:?}: {:?}", plan.map(drop)),
+        }
+    }
+}
+
+#[test]
 fn the_filter_is_what_the_lists_say() {
     let filter = |text: &str| plan_on(&host(), &[text], &[]).expect(text).seccomp.expect("a filter").policy();
     let policy = filter("[seccomp]\nallow = ['@debug']\ndeny = ['mkdir']\n[namespaces]\nnested = 'browser'");
