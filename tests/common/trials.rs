@@ -3,8 +3,10 @@
 use super::account::{Account, User};
 use super::need::Need;
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::signal::Signal;
 use std::io::Write as _;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 /// How a case ends.
@@ -90,6 +92,7 @@ pub fn run_in_parallel(at_a_time: usize, cases: Vec<Case>) -> ExitCode {
 }
 
 fn run_with(arguments: Arguments, cases: Vec<Case>) -> ExitCode {
+    hear_signals();
     let strict = std::env::var_os("SBX_TEST_NO_SKIP").is_some_and(|value| value == "1");
     let (binary, accounts) = match Account::all() {
         Ok(found) => found,
@@ -114,3 +117,22 @@ fn run_with(arguments: Arguments, cases: Vec<Case>) -> ExitCode {
     drop(binary);
     conclusion.exit_code()
 }
+
+/// Starts this program anew where it ignores signals, as one in a script's background does: what it starts would ignore them
+/// too, sbx as it should.
+fn hear_signals() {
+    let ignored = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM]
+        .into_iter()
+        .filter(|signal| sbx::sys::signal::ignores(*signal as i32))
+        .map(|signal| format!("--default-signal={}", signal.as_str().trim_start_matches("SIG")));
+    let ignored: Vec<String> = ignored.collect();
+    if !ignored.is_empty() && std::env::var_os(HEARS).is_none() {
+        let program = std::env::current_exe().unwrap_or_default();
+        let arguments = std::env::args_os().skip(1);
+        let error = Command::new("env").args(ignored).arg(program).args(arguments).env(HEARS, "1").exec();
+        let _ = writeln!(std::io::stderr(), "cannot start anew to hear signals: {error}");
+    }
+}
+
+/// Set where that was done.
+const HEARS: &str = "SBX_TEST_HEARS_SIGNALS";
