@@ -297,6 +297,8 @@ fn payload(
         process::filter_system_calls(filter).at(Step::Filter)?;
     }
     readback::payload(inside.plan, inside.prepared, view)?;
+    // The pipe's end alone does not tell a program that was started from one whose sandbox was killed before.
+    Report::Executing.try_send(&inside.report).at(Step::Confirm)?;
     execute(inside.prepared)
 }
 

@@ -167,6 +167,8 @@ impl<T> At<T> for nix::Result<T> {
 pub(super) enum Report {
     /// Nothing runs.
     Failed(Failure),
+    /// The payload's program is about to be started: nothing else can fail.
+    Executing,
     /// The payload's wait status, as exit code or signal.
     Exited(i32),
     /// See above.
@@ -188,6 +190,7 @@ impl Report {
             Report::Signaled(signal) => (3, 0, 0, signal),
             Report::Stopped(signal) => (4, 0, 0, signal),
             Report::Foreground => (5, 0, 0, 0),
+            Report::Executing => (6, 0, 0, 0),
         };
         let mut bytes = [0; REPORT_SIZE];
         bytes[0..2].copy_from_slice(&kind.to_ne_bytes());
@@ -199,7 +202,17 @@ impl Report {
 
     /// Sends it as one message. When nobody is left to read it, sbx is gone, and PID 1 soon.
     pub(super) fn send(self, to: impl AsFd) {
-        while nix::unistd::write(&to, &self.encode()) == Err(Errno::EINTR) {}
+        let _ = self.try_send(to);
+    }
+
+    /// Sends it as one message.
+    pub(super) fn try_send(self, to: impl AsFd) -> nix::Result<()> {
+        loop {
+            match nix::unistd::write(&to, &self.encode()) {
+                Err(Errno::EINTR) => {}
+                result => return result.map(drop),
+            }
+        }
     }
 
     pub(super) fn decode(bytes: &[u8; REPORT_SIZE]) -> Option<Self> {
@@ -215,6 +228,7 @@ impl Report {
             3 => Some(Report::Signaled(value)),
             4 => Some(Report::Stopped(value)),
             5 => Some(Report::Foreground),
+            6 => Some(Report::Executing),
             _ => None,
         }
     }

@@ -121,7 +121,8 @@ impl Supervisor<'_> {
             })
         };
         let control = add((!progress.silent).then(|| self.control.as_fd()), PollFlags::POLLIN);
-        let setup = add(self.setup.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
+        // What it says is read when it is over: a look earlier would only take the processor from the inside.
+        let setup = add(self.setup.as_ref().map(AsFd::as_fd), PollFlags::empty());
         let parent = add(self.parent.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
         let (outer, inner) = match (&self.terminal, &progress.relay, interests) {
             (Some(terminal), Some(relay), Some([outer, inner])) => (
@@ -162,21 +163,26 @@ impl Supervisor<'_> {
         ended
     }
 
-    /// Reads from the pipe of the set-up: a failure, or that it is over.
+    /// Reads what the pipe of the set-up holds once it is closed: that the program was about to start, and a failure.
     fn hear_of_setup(&mut self, progress: &mut Progress) {
-        let Some(setup) = &self.setup else { return };
-        let mut bytes = [0; REPORT_SIZE];
-        match nix::unistd::read(setup, &mut bytes) {
-            Ok(REPORT_SIZE) => progress.failure = Report::decode(&bytes),
-            Err(Errno::EINTR) => return,
-            // Closed by an end that came before the program is no start.
-            _ if progress.failure.is_none() && !self.has_ended() => {
-                progress.ran = true;
-                (self.on_start)(Started { init: self.pid.as_raw() });
+        let Some(setup) = self.setup.take() else { return };
+        let mut executing = false;
+        loop {
+            let mut bytes = [0; REPORT_SIZE];
+            match nix::unistd::read(&setup, &mut bytes) {
+                Ok(REPORT_SIZE) => match Report::decode(&bytes) {
+                    Some(Report::Executing) => executing = true,
+                    failure => progress.failure = failure,
+                },
+                Err(Errno::EINTR) => {}
+                _ => break,
             }
-            _ => {}
         }
-        self.setup = None;
+        // Closed by an end that came before the program is no start.
+        if executing && progress.failure.is_none() {
+            progress.ran = true;
+            (self.on_start)(Started { init: self.pid.as_raw() });
+        }
     }
 
     /// Reads what PID 1 says.
@@ -207,11 +213,6 @@ impl Supervisor<'_> {
             // PID 1 is about to be gone.
             _ => progress.silent = true,
         }
-    }
-
-    fn has_ended(&self) -> bool {
-        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        poll(&mut ended, PollTimeout::ZERO) == Ok(1)
     }
 
     fn tell(&self, command: Command) {
