@@ -169,7 +169,7 @@ fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<St
 /// # Errors
 /// [`Error`] of the stage that found it: nothing was touched.
 pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
-    let host = host::probe().map_err(Error::Host)?;
+    let mut host = host::probe().map_err(Error::Host)?;
     let search = SearchPath::new(host.config_home.as_deref());
     let names = if invocation.profiles.is_empty() {
         matching_profile(invocation, &host, &search)?.map(OsString::from).into_iter().collect()
@@ -181,6 +181,7 @@ pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
     for warning in warnings.iter().filter(|_| !output.quiet) {
         tell(&diag::render(Severity::Warning, warning, wants_color(output)));
     }
+    host.look_at(&plan::wanted(&profile, invocation)).map_err(Error::Host)?;
     plan::resolve(&profile, invocation, &host).map_err(Error::Plan)
 }
 

@@ -51,6 +51,15 @@ pub enum ExecError {
         /// The mount that makes it writable.
         writable: usize,
     },
+    /// There is no place in a private home for what is mounted there.
+    MountPoint {
+        /// Where inside.
+        dest: PathBuf,
+        /// Where outside.
+        path: PathBuf,
+        /// Why not.
+        errno: Errno,
+    },
     /// A writable source holds what decides about the next sandbox.
     Guarded {
         /// Its mount.
@@ -233,6 +242,14 @@ impl fmt::Display for ExecError {
                 "cannot bind through a symlink in {}: the sandbox can write there and may have planted it",
                 quote(directory)
             ),
+            ExecError::MountPoint { dest, path, errno } => {
+                let why = match errno {
+                    Errno::ELOOP => "a symlink is there, which the sandbox may have planted",
+                    Errno::ENOTDIR | Errno::EISDIR => "something else is there",
+                    other => &errno_words(*other),
+                };
+                write!(f, "cannot make {} the place for {}: {why}", quote(path), quote(dest))
+            }
             ExecError::Guarded { source, guarded, .. } => write!(
                 f,
                 "cannot make {} writable: sbx reads {} to decide what the next sandbox may do",
@@ -305,6 +322,7 @@ impl Diagnose for ExecError {
             ExecError::PlantedSource { .. } => {
                 Some("look at the link; if it is yours, name what it points to instead".to_owned())
             }
+            ExecError::MountPoint { path, .. } => Some(format!("look at {}, and move it away", quote(path))),
             ExecError::Guarded { .. } => {
                 Some("name the directories below it that the program needs".to_owned())
             }

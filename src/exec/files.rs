@@ -75,7 +75,7 @@ pub(super) fn symlink(place: &Place<'_>, name: &CStr, target: &CStr) -> nix::Res
 
 pub(super) fn write_file(file: &OwnedFd, content: &Content) -> nix::Result<()> {
     match content {
-        Content::Bytes(bytes) => write_all(file, bytes),
+        Content::Bytes(bytes) | Content::Secret(bytes) => write_all(file, bytes),
         Content::Fd(fd) => {
             let input = process::inherited(*fd)?;
             let mut buffer = [0; 16 * 1024];

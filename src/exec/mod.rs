@@ -5,6 +5,7 @@
 mod cause;
 mod error;
 mod files;
+mod home;
 mod host_mounts;
 mod init;
 mod janitor;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::ExecError;
+use super::home;
 use super::protect::{Island, Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
 use super::sources::{Resolver, Source};
@@ -181,6 +182,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         items.push(item(index, &mount.dest, op)?);
     }
     resolver.check_links()?;
+    home::make_mount_points(plan, &items)?;
     let protection = Protection::of(plan, &writable_directories(plan, &items));
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
         items.push(item(index, dest, Op::Island(*island))?);

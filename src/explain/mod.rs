@@ -33,6 +33,12 @@ pub fn text(plan: &Plan) -> String {
     identity(&mut page, plan);
     namespaces(&mut page, plan);
     filesystem(&mut page, plan);
+    if !plan.exposed.is_empty() {
+        page.section("Of your session");
+        for exposed in &plan.exposed {
+            page.line("", &exposed.value, Some(&exposed.origin));
+        }
+    }
     limits(&mut page, plan);
     privileges(&mut page, plan);
     page.section("Environment");

@@ -2,17 +2,25 @@
 //! the filesystem before a plan exists.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod command;
+mod desktop;
 mod error;
 mod look;
+mod toolchains;
 mod user;
+mod xauthority;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub use arguments::NamedFile;
+pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
+pub use toolchains::Toolchain;
+pub use xauthority::for_any_host;
 
 pub use command::{ELF_HEADER, elf_machine, find_command, is_executable, is_foreign_elf};
 
@@ -126,9 +134,43 @@ pub struct Host {
     pub private_proc: Vec<&'static str>,
     /// Paths of `/proc` that uid 0 may write although they act on the whole machine.
     pub writable_proc: Vec<&'static str>,
+    /// The desktop, for profiles that ask for it.
+    pub desktop: Option<Desktop>,
+    /// Toolchains in the home directory that the profile asks for.
+    pub toolchains: Vec<Toolchain>,
+    /// Files named on the command line, for profiles that show them.
+    pub named_files: Vec<NamedFile>,
+}
+
+/// What more a plan needs to know, by what its profile asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Parts of the desktop.
+    pub desktop: DesktopParts,
+    /// Toolchains, by their words.
+    pub toolchains: Vec<&'static str>,
+    /// The command's words, where files among them are to be found.
+    pub command: Vec<OsString>,
 }
 
 impl Host {
+    /// Looks at what else is wanted.
+    ///
+    /// # Errors
+    /// [`HostError`] as of [`probe`].
+    pub fn look_at(&mut self, wanted: &Wanted) -> Result<(), HostError> {
+        self.desktop = Some(Desktop::look(self, wanted.desktop)?);
+        self.toolchains =
+            wanted.toolchains.iter().map(|word| toolchains::find(self, word)).collect::<Result<_, _>>()?;
+        let cwd = match &self.cwd {
+            WorkingDirectory::Known(path) => Some(path.as_path()),
+            _ => None,
+        };
+        self.named_files = arguments::files(&wanted.command, cwd);
+        self.named_files.retain(|file| file.index > 0);
+        Ok(())
+    }
+
     /// A variable of the caller's environment.
     pub fn variable(&self, name: &str) -> Option<&OsStr> {
         self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
@@ -217,6 +259,9 @@ pub fn probe() -> Result<Host, HostError> {
             .zip(look::number("/proc/sys/user/max_inotify_watches")?),
         private_proc: look::not_absent(&[PRIVATE_PROC, if uid == 0 { ROOT_PRIVATE_PROC } else { &[] }]),
         writable_proc: look::not_absent(&[if uid == 0 { ROOT_WRITABLE_PROC } else { &[] }]),
+        desktop: None,
+        toolchains: Vec::new(),
+        named_files: Vec::new(),
     })
 }
 

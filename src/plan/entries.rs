@@ -121,10 +121,19 @@ impl Layout {
 
     /// Whether the sandbox has `path`: something is mounted there or above, and the nearest such thing does not hide it.
     pub(super) fn covers(&self, path: &Path) -> bool {
+        self.nearest(path).is_some_and(|mount| mount.op != MountOp::Mask)
+    }
+
+    /// The mount that a path lies in, or is.
+    pub(super) fn nearest(&self, path: &Path) -> Option<&Mount> {
         let real = self.behind_links(path);
         let above = real.as_deref().unwrap_or(path).ancestors().filter(|above| *above != Path::new("/"));
-        let nearest = above.map(Key::of).find_map(|key| self.mounts.get(&key));
-        nearest.is_some_and(|(_, mount)| mount.op != MountOp::Mask)
+        above.map(Key::of).find_map(|key| self.mounts.get(&key)).map(|(_, mount)| mount)
+    }
+
+    /// Whether the nearest mount hides the path.
+    pub(super) fn hides(&self, path: &Path) -> bool {
+        self.nearest(path).is_some_and(|mount| mount.op == MountOp::Mask)
     }
 
     /// `dest` with the links that this layout itself makes (`/bin`, `/var/run`) resolved, if it lies behind any: what lies
@@ -272,7 +281,7 @@ fn mount_for(
     Ok(Mount { dest, op, origin })
 }
 
-fn check_path(path: &Path, origin: &Origin) -> Result<(), PlanError> {
+pub(super) fn check_path(path: &Path, origin: &Origin) -> Result<(), PlanError> {
     check_text(path, origin)?;
     let bad = |why| Err(PlanError::BadPath { path: path.to_owned(), why, origin: origin.clone() });
     if !path.is_absolute() {

@@ -18,6 +18,7 @@ pub(super) struct Facts<'a> {
     pub(super) home: &'a Path,
     pub(super) user: &'a str,
     pub(super) runtime_dir: &'a Path,
+    pub(super) desktop: &'a [Variable],
 }
 
 /// The environment, sorted by name.
@@ -42,6 +43,9 @@ pub(super) fn resolve(
     put("LOGNAME".into(), facts.user.into(), &Origin::Default);
     put("XDG_RUNTIME_DIR".into(), facts.runtime_dir.into(), &Origin::Default);
     put("container".into(), "sbx".into(), &Origin::Default);
+    for Variable { name, value, origin } in facts.desktop {
+        put(name.clone(), value.clone(), origin);
+    }
     for (name, value) in &profile.environment.set {
         put(name.into(), (&value.value).into(), &value.origin);
     }

@@ -5,15 +5,18 @@
 //! in the program.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod base;
 mod bytes;
 mod command;
+mod desktop;
 mod entries;
 mod environment;
 mod error;
 mod mount;
 mod protect;
 mod resolve;
+mod toolchains;
 mod unbuilt;
 mod walls;
 
@@ -31,7 +34,7 @@ use crate::seccomp::{NestedCalls, Policy};
 pub use error::PlanError;
 pub use mount::{Access, BindSource, Content, Mount, MountOp, OverlayUpper};
 pub use protect::{Placeholder, Protected};
-pub use resolve::resolve;
+pub use resolve::{resolve, wanted};
 
 /// Everything that a run will do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,6 +73,8 @@ pub struct Plan {
     pub landlock_files: Option<Setting<u32>>,
     /// Resource limits.
     pub limits: Limits,
+    /// What of the user's session the sandbox reaches, and what that means, in words.
+    pub exposed: Vec<Setting<String>>,
     /// The payload's environment.
     pub environment: Vec<Variable>,
     /// The payload's terminal.

@@ -49,12 +49,18 @@ pub enum BindSource {
 pub enum Content {
     /// These.
     Bytes(#[serde(serialize_with = "text")] Vec<u8>),
+    /// These, which are nobody's business.
+    Secret(#[serde(serialize_with = "not_shown")] Vec<u8>),
     /// Read from an inherited descriptor to its end.
     Fd(i32),
 }
 
 fn text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}
+
+fn not_shown<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{} bytes, not shown", bytes.len()))
 }
 
 /// Where the writes to an overlay go.

@@ -8,11 +8,13 @@ use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Watches};
-use super::{command, environment, protect, unbuilt, walls};
+use super::{arguments, command, desktop, environment, protect, toolchains, unbuilt, walls};
 use crate::diag::quote;
-use crate::host::{Host, WorkingDirectory};
+use crate::host::{DesktopParts, Host, Wanted, WorkingDirectory};
 use crate::invocation::Invocation;
-use crate::profile::{CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap};
+use crate::profile::{
+    ArgumentsMode, CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap, Wayland, X11Mode,
+};
 
 /// Directories that many programs share: as the working directory they would be handed over by accident, with the
 /// sockets and files of everything else on the machine.
@@ -41,6 +43,23 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "/dev/shm",
 ];
 
+/// What [`resolve`] has to know of the machine besides what it always knows.
+pub fn wanted(profile: &Profile, invocation: &Invocation) -> Wanted {
+    Wanted {
+        desktop: DesktopParts {
+            wayland: profile.display.wayland.value != Wayland::Off,
+            x11: profile.display.x11.value != X11Mode::Off,
+            sound: profile.audio_playback.value,
+            gpu: profile.devices_gpu.value,
+        },
+        toolchains: profile.toolchains.iter().map(|toolchain| toolchain.value.word()).collect(),
+        command: match profile.filesystem.arguments.value {
+            ArgumentsMode::None => Vec::new(),
+            ArgumentsMode::Ro | ArgumentsMode::Rw => invocation.command.clone(),
+        },
+    }
+}
+
 /// Makes the plan.
 ///
 /// # Errors
@@ -65,9 +84,12 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         user,
     };
     let tokens = Tokens { host, home: host.home.as_deref().unwrap_or(&home), uid: host.uid.to_string() };
-    let layout = layout(profile, invocation, host, &base, &tokens)?;
+    let desktop = desktop::resolve(profile, host, &runtime_dir)?;
+    let mut layout = layout(profile, invocation, host, &base, &tokens, desktop.mounts)?;
+    let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
     let directory = directory(profile, invocation, host, &home, &layout)?;
-    let facts = environment::Facts { home: &home, user, runtime_dir: &runtime_dir };
+    let facts =
+        environment::Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
     let mut environment = environment::resolve(profile, invocation, host, &facts)?;
     set_pwd(&mut environment, &directory);
     let mut misses = Vec::new();
@@ -78,6 +100,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let candidates = invocation.command.first().map_or_else(Vec::new, |program| {
         command::candidates(program, search.as_deref().unwrap_or(OsStr::new("")), &directory.value.0)
     });
+    let command = arguments::words(&invocation.command, &shown, host, &directory.value.0);
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -94,13 +117,14 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         landlock_scope,
         landlock_files,
         limits,
+        exposed: desktop.exposed,
         environment,
         terminal: profile.terminal.clone(),
         background: profile.background.clone(),
         die_with_parent: invocation.die_with_parent,
         keep_fds: keep_fds(invocation)?,
         directory,
-        command: invocation.command.clone(),
+        command,
         candidates,
         misses,
     })
@@ -153,9 +177,13 @@ fn layout(
     host: &Host,
     base: &Base<'_>,
     tokens: &Tokens<'_>,
+    desktop: Vec<Mount>,
 ) -> Result<Layout, PlanError> {
     check_private_home(profile, host)?;
     let mut layout = Layout::new(base.mounts());
+    for mount in desktop.into_iter().chain(toolchains::mounts(profile, host)) {
+        layout.add(0, mount);
+    }
     let cwd = override_with(&profile.filesystem.cwd, &invocation.cwd, "--cwd");
     let numbers = entries::layer_numbers(&profile.filesystem.entries);
     let flags_start = numbers.last().map_or(2, |last| last + 1);

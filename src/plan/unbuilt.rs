@@ -5,8 +5,7 @@
 use super::error::PlanError;
 use crate::invocation::Invocation;
 use crate::profile::{
-    ArgumentsMode, CwdMode, NetworkMode, Origin, Profile, RootSource, Setting, UidMap, Wayland,
-    WritableLayer, X11Mode,
+    CwdMode, NetworkMode, Origin, Profile, RootSource, Setting, UidMap, WritableLayer, X11Mode,
 };
 
 /// Refuses the first thing that is not built.
@@ -60,7 +59,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         listed("filesystem.layers", &filesystem.layers),
         more("filesystem.writable", &filesystem.writable, |writable| *writable != WritableLayer::Tmpfs),
         more("filesystem.cwd", &filesystem.cwd, |cwd| invocation.cwd.is_none() && *cwd == CwdMode::Overlay),
-        more("filesystem.arguments", &filesystem.arguments, |mode| *mode != ArgumentsMode::None),
         more("privileges.uid", &privileges.uid, |map| *map == UidMap::Subordinate),
         listed("privileges.capabilities", &privileges.capabilities),
         more("network.mode", &network.mode, |mode| {
@@ -76,10 +74,7 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         any("limits.swap", limits.swap.clone()),
         any("limits.cpus", limits.cpus.clone()),
         more("seccomp.multiarch", &seccomp.multiarch, |multiarch| *multiarch),
-        more("display.wayland", &display.wayland, |wayland| *wayland != Wayland::Off),
-        more("display.x11", &display.x11, |x11| *x11 != X11Mode::Off),
-        more("audio.playback", &profile.audio_playback, |playback| *playback),
-        more("devices.gpu", &profile.devices_gpu, |gpu| *gpu),
+        more("display.x11", &display.x11, |x11| *x11 == X11Mode::Private),
         listed("dbus.session", &profile.dbus_session),
     ];
     found.into_iter().flatten().next()

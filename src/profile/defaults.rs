@@ -50,6 +50,7 @@ impl Default for Profile {
             layers: Vec::new(),
             description: None,
             app_id: None,
+            toolchains: Vec::new(),
             filesystem: Filesystem {
                 root: Setting::default_value(RootSource::Host),
                 layers: Vec::new(),

@@ -35,6 +35,7 @@ impl Merge<'_> {
     /// Puts `layer` on top of `profile`. Its `description` and `extends` are the caller's to follow.
     pub(super) fn apply(&mut self, profile: &mut Profile, layer: Layer) -> Result<(), ProfileError> {
         self.optional(&mut profile.app_id, layer.app_id);
+        self.list("toolchains", &mut profile.toolchains, layer.toolchains);
         self.filesystem(&mut profile.filesystem, layer.filesystem)?;
         self.scalar(&mut profile.home, layer.home.mode);
         self.namespaces(&mut profile.namespaces, layer.namespaces);

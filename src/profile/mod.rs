@@ -29,7 +29,7 @@ use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
 
 pub use words::{
     ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode,
-    UidMap, Wayland, X11Mode,
+    Toolchain, UidMap, Wayland, X11Mode,
 };
 
 /// Where a value was set.
@@ -287,6 +287,8 @@ pub struct Profile {
     pub description: Option<Setting<String>>,
     /// `app-id`.
     pub app_id: Option<Setting<String>>,
+    /// `toolchains`.
+    pub toolchains: Vec<Setting<Toolchain>>,
     /// `[filesystem]`.
     pub filesystem: Filesystem,
     /// `home.mode`.

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ProfileError;
 use super::{
     ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode,
-    UidMap, Wayland, X11Mode,
+    Toolchain, UidMap, Wayland, X11Mode,
 };
 use crate::diag::{Location, Source};
 use field::{Edits, Field, List, Map, table};
@@ -44,6 +44,7 @@ tables! {
         extends: List<Extended>,
         r#match: List<RealPath>,
         app_id: Option<Field<AppId>>,
+        toolchains: List<Edits<Toolchain>>,
         #[serde(deserialize_with = "table")] filesystem: FilesystemTable,
         #[serde(deserialize_with = "table")] home: HomeTable,
         #[serde(deserialize_with = "table")] namespaces: NamespacesTable,

@@ -126,6 +126,19 @@ words! {
         /// They are waited for.
         Wait = "wait",
     }
+    /// Toolchains that people keep in their homes.
+    Toolchain {
+        /// rustup's, and cargo's programs.
+        #[default] Rustup = "rustup",
+        /// Node.js by nvm.
+        Nvm = "nvm",
+        /// Python by pyenv.
+        Pyenv = "pyenv",
+        /// uv, and the Pythons and tools that it installed.
+        Uv = "uv",
+        /// Go.
+        Go = "go",
+    }
     /// What the payload has for a terminal.
     TerminalMode {
         /// One of sbx's own when a terminal is attached.

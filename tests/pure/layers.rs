@@ -32,9 +32,10 @@ const INSIDE: [&str; 10] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 14] = [
+const OUTSIDE: [&str; 15] = [
     "cause",
     "error",
+    "home",
     "host_mounts",
     "janitor",
     "launch",

@@ -10,7 +10,7 @@ use crate::diag::{nearest, quote};
 use crate::profile::value::{self, ByteSize, EnvironmentPattern, PathTemplate, parse_duration};
 use crate::profile::{
     ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, RootSource,
-    TerminalMode, UidMap, Wayland, WritableLayer, X11Mode,
+    TerminalMode, Toolchain, UidMap, Wayland, WritableLayer, X11Mode,
 };
 
 /// Spellings by one word of a closed set.
@@ -38,6 +38,7 @@ words!(
     Nested,
     NetworkMode,
     TerminalMode,
+    Toolchain,
     UidMap,
     X11Mode,
 );

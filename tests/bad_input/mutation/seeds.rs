@@ -166,6 +166,9 @@ pub(super) fn host() -> Host {
         watches: Some((128, 8193)),
         private_proc: vec!["/proc/keys"],
         writable_proc: Vec::new(),
+        desktop: None,
+        toolchains: Vec::new(),
+        named_files: Vec::new(),
     }
 }
 

@@ -47,6 +47,9 @@ pub(crate) fn host() -> Host {
         watches: Some((128, 8193)),
         private_proc: vec!["/proc/keys"],
         writable_proc: Vec::new(),
+        desktop: None,
+        toolchains: Vec::new(),
+        named_files: Vec::new(),
     }
 }
 
