@@ -216,6 +216,15 @@ fn program_error(plan: &Plan, candidates: usize, failure: Failure) -> ExecError 
     }
 }
 
+/// Why there is no place for a mount.
+fn in_the_way(errno: Errno) -> String {
+    match errno {
+        Errno::ELOOP => "a symlink is there, which the sandbox may have planted".to_owned(),
+        Errno::ENOTDIR | Errno::EISDIR => "something else is there".to_owned(),
+        other => errno_words(other),
+    }
+}
+
 /// The interpreter of a script, read where the path is the same outside as inside.
 fn interpreter(path: &std::path::Path) -> Option<String> {
     use std::io::Read;
@@ -243,12 +252,7 @@ impl fmt::Display for ExecError {
                 quote(directory)
             ),
             ExecError::MountPoint { dest, path, errno } => {
-                let why = match errno {
-                    Errno::ELOOP => "a symlink is there, which the sandbox may have planted",
-                    Errno::ENOTDIR | Errno::EISDIR => "something else is there",
-                    other => &errno_words(*other),
-                };
-                write!(f, "cannot make {} the place for {}: {why}", quote(path), quote(dest))
+                write!(f, "cannot make {} the place for {}: {}", quote(path), quote(dest), in_the_way(*errno))
             }
             ExecError::Guarded { source, guarded, .. } => write!(
                 f,

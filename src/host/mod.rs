@@ -20,7 +20,6 @@ pub use arguments::NamedFile;
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
 pub use toolchains::Toolchain;
-pub use xauthority::for_any_host;
 
 pub use command::{ELF_HEADER, elf_machine, find_command, is_executable, is_foreign_elf};
 

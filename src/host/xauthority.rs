@@ -30,20 +30,6 @@ pub(super) fn cookies(file: &[u8], number: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// A file that has these cookies for one display, whatever the client's host is called: a sandbox has a name of its own.
-pub fn for_any_host(cookies: &[Vec<u8>], number: u32) -> Vec<u8> {
-    let number = number.to_string();
-    let mut out = Vec::new();
-    for cookie in cookies {
-        out.extend(FAMILY_WILD.to_be_bytes());
-        for field in [&[][..], number.as_bytes(), COOKIE, cookie] {
-            out.extend(u16::try_from(field.len()).unwrap_or(0).to_be_bytes());
-            out.extend(field);
-        }
-    }
-    out
-}
-
 /// The next entry; nothing at the end, or where the file is broken.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
     let family = short(rest)?;
@@ -89,14 +75,6 @@ mod tests {
         assert_eq!(cookies(&file, b"0"), [b"secret"]);
         assert_eq!(cookies(&entry(FAMILY_WILD, [b"", b"", COOKIE, b"any"]), b"0"), [b"any"]);
         assert_eq!(cookies(&file, b"2"), [b""; 0]);
-    }
-
-    #[test]
-    fn what_is_written_is_found_again() {
-        let file = for_any_host(&[b"one".to_vec(), b"two".to_vec()], 1007);
-        assert_eq!(cookies(&file, b"1007"), [b"one", b"two"]);
-        assert_eq!(cookies(&file, b"7"), [b""; 0]);
-        assert_eq!(file[..2], FAMILY_WILD.to_be_bytes());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Variable;
 use super::error::PlanError;
 use super::mount::{Access, BindSource, Content, Mount, MountOp};
 use crate::diag::quote;
-use crate::host::{Desktop, DeviceNode, Host, X11Display, for_any_host};
+use crate::host::{Desktop, DeviceNode, Host, X11Display};
 use crate::profile::{Origin, Profile, Setting, Wayland, X11Mode};
 
 /// What a display's number is more inside: clients try an abstract socket of the number first, and give up when that one is
@@ -71,7 +71,7 @@ impl Given {
                 self.socket(socket, PathBuf::from(format!("/tmp/.X11-unix/X{number}")), origin);
                 if !cookies.is_empty() {
                     let path = runtime_dir.join("Xauthority");
-                    let content = Content::Secret(for_any_host(cookies, number));
+                    let content = Content::Secret(authority(cookies, number));
                     let op = MountOp::File { content, mode: 0o600 };
                     self.mount(path.clone(), op, origin);
                     self.variable("XAUTHORITY", path, origin);
@@ -154,4 +154,19 @@ impl Given {
     fn expose(&mut self, what: &str, origin: &Origin) {
         self.exposed.push(Setting::new(what.to_owned(), origin.clone()));
     }
+}
+
+/// An Xauthority file (Xsecurity(7)) with these cookies for one display, whatever the client's host is called: a sandbox has
+/// a name of its own. An entry is a number of two bytes, here that of "any host", and four fields counted by two bytes each.
+fn authority(cookies: &[Vec<u8>], number: u32) -> Vec<u8> {
+    let number = number.to_string();
+    let mut file = Vec::new();
+    for cookie in cookies {
+        file.extend(u16::MAX.to_be_bytes());
+        for field in [&[][..], number.as_bytes(), b"MIT-MAGIC-COOKIE-1", cookie] {
+            file.extend(u16::try_from(field.len()).unwrap_or(0).to_be_bytes());
+            file.extend(field);
+        }
+    }
+    file
 }

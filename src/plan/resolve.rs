@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
+use super::environment::Facts;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Watches};
 use super::{arguments, command, desktop, environment, protect, toolchains, unbuilt, walls};
@@ -83,23 +84,18 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         gid: identity.gid,
         user,
     };
-    let tokens = Tokens { host, home: host.home.as_deref().unwrap_or(&home), uid: host.uid.to_string() };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let mut layout = layout(profile, invocation, host, &base, &tokens, desktop.mounts)?;
+    let mut layout = layout(profile, invocation, host, &base, desktop.mounts)?;
     let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
     let directory = directory(profile, invocation, host, &home, &layout)?;
-    let facts =
-        environment::Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
+    let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
     let mut environment = environment::resolve(profile, invocation, host, &facts)?;
     set_pwd(&mut environment, &directory);
     let mut misses = Vec::new();
     let limits = limits(profile, invocation, host, &mut misses)?;
     let landlock_scope = walls::landlock_scope(profile, invocation, host, &mut misses)?;
     let landlock_files = walls::landlock_files(profile, invocation, host, &mut misses)?;
-    let search = environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.clone());
-    let candidates = invocation.command.first().map_or_else(Vec::new, |program| {
-        command::candidates(program, search.as_deref().unwrap_or(OsStr::new("")), &directory.value.0)
-    });
+    let candidates = candidates(invocation, &environment, &directory.value.0);
     let command = arguments::words(&invocation.command, &shown, host, &directory.value.0);
     Ok(Plan {
         profile: profile.name.clone(),
@@ -176,10 +172,10 @@ fn layout(
     invocation: &Invocation,
     host: &Host,
     base: &Base<'_>,
-    tokens: &Tokens<'_>,
     desktop: Vec<Mount>,
 ) -> Result<Layout, PlanError> {
     check_private_home(profile, host)?;
+    let tokens = Tokens { host, home: host.home.as_deref().unwrap_or(base.home), uid: host.uid.to_string() };
     let mut layout = Layout::new(base.mounts());
     for mount in desktop.into_iter().chain(toolchains::mounts(profile, host)) {
         layout.add(0, mount);
@@ -291,6 +287,14 @@ fn directory(
         }
         _ => Ok(Setting::default_value(Directory(home.to_owned()))),
     }
+}
+
+/// Where the command is looked for.
+fn candidates(invocation: &Invocation, environment: &[super::Variable], directory: &Path) -> Vec<PathBuf> {
+    let search =
+        environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
+    let of = |program| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
+    invocation.command.first().map_or_else(Vec::new, |program| of(program))
 }
 
 fn set_pwd(environment: &mut Vec<super::Variable>, directory: &Setting<Directory>) {

@@ -1,12 +1,15 @@
 //! Plans as data: tables of what is asked for, on made-up machines, and what comes of it.
 
+mod arguments;
 mod basis;
 mod command;
 mod cwd;
+mod desktop;
 mod environment;
 mod given;
 mod home;
 mod mounts;
 mod rules;
 mod settings;
+mod toolchains;
 mod unbuilt;
