@@ -78,6 +78,7 @@ fn words() {
         ("landlock.level", Level::WORDS),
         ("landlock.scope", LandlockScope::WORDS),
         ("display.x11", X11Mode::WORDS),
+        ("toolchains", Toolchain::WORDS),
         ("lifecycle.background", Background::WORDS),
         ("terminal.mode", TerminalMode::WORDS),
     ];
@@ -133,10 +134,9 @@ fn defaults() {
 fn kept_variables() {
     let environment = section(&read("man/sbx.1"), "ENVIRONMENT");
     let words: BTreeSet<&str> = environment.split_whitespace().collect();
-    let names: [&[OsString]; 4] =
-        [&[], &["build".into()], &["shell".into()], &["default".into(), "offline".into()]];
-    for profiles in names {
-        let profile = load::load(profiles, &[], &search(), 0).expect("a built-in profile");
+    let uid = nix::unistd::getuid().as_raw();
+    for listing in load::list(&search(), uid) {
+        let profile = load::load(&[listing.name.into()], &[], &search(), 0).expect("a built-in profile");
         for pattern in &profile.environment.keep {
             let name = pattern.value.as_str();
             assert!(words.contains(name), "{name} of {} is not documented", profile.name);

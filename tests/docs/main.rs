@@ -14,7 +14,7 @@ use sbx::plan::{self, Plan, PlanError};
 use sbx::profile::search::SearchPath;
 use sbx::profile::{
     ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, Profile,
-    ProfileError, TerminalMode, UidMap, X11Mode, load,
+    ProfileError, TerminalMode, Toolchain, UidMap, X11Mode, load,
 };
 
 mod examples;
@@ -53,6 +53,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
 const KEYS: &[(&str, &[&str])] = &[
     ("description", &["x"]),
     ("app-id", &["org.example.Editor"]),
+    ("toolchains", &["['rustup', 'nvm', 'pyenv', 'uv', 'go']"]),
     ("filesystem.root", &["host", "empty", "/a", "image:x"]),
     ("filesystem.layers", &["['/a']"]),
     ("filesystem.writable", &["none", "layer:x", "/a"]),

@@ -1,8 +1,10 @@
 //! Toolchains of a made-up home.
 
 use crate::plan::given::{below, host, plan_on, profile, typed};
-use sbx::host::{Host, Toolchain};
+use sbx::host::{Host, Toolchain, Wanted};
 use sbx::plan::wanted;
+use std::fs;
+use std::path::PathBuf;
 
 fn with_rustup() -> Host {
     Host {
@@ -50,4 +52,43 @@ fn only_what_a_profile_asks_for_is_looked_at() {
     assert_eq!(all.toolchains, ["go", "rustup"]);
     assert!(all.desktop.wayland && !all.desktop.x11 && !all.desktop.gpu && !all.desktop.sound);
     assert_eq!(all.command, ["tool"]);
+}
+
+/// The words of profiles and what the machine is searched for are two tables.
+#[test]
+fn each_word_finds_something() {
+    let home = PathBuf::from(format!("/var/tmp/sbx-toolchains-{}", std::process::id()));
+    for part in [".rustup", ".nvm/versions/node/v1/etc", ".pyenv/versions", ".local/share/uv/python", "sdk"] {
+        fs::create_dir_all(home.join(part)).expect("a directory");
+    }
+    fs::write(home.join(".nvm/versions/node/v1/etc/npmrc"), "token").expect("a file");
+    let words = sbx::profile::Toolchain::WORDS.to_vec();
+    let mut machine = Host { home: Some(home.clone()), real_homes: vec![home.clone()], ..host() };
+    let looked = machine.look_at(&Wanted { toolchains: words.clone(), ..Wanted::default() });
+    fs::remove_dir_all(&home).expect("to remove it");
+    looked.expect("a look");
+    for (word, found) in words.iter().zip(&machine.toolchains) {
+        assert!(
+            found.word == *word && found.read.len() == 1 && found.written.is_empty(),
+            "{word}: {found:?}"
+        );
+    }
+    let nvm = machine.toolchains.iter().find(|found| found.word == "nvm").map(|found| found.hide.clone());
+    assert_eq!(nvm, Some(vec![home.join(".nvm/versions/node/v1/etc/npmrc")]));
+}
+
+/// A variable that names the home, or what is around it, would show all of it.
+#[test]
+fn the_home_is_no_toolchain() {
+    for place in ["/home/ann", "/home/ann/", "/home", "/", "/home/ann/x/..", "relative"] {
+        let mut machine = host();
+        machine
+            .environment
+            .extend(crate::plan::given::variables(&[("NVM_DIR", place), ("CARGO_HOME", place)]));
+        let wanted = Wanted { toolchains: vec!["nvm", "rustup"], ..Wanted::default() };
+        machine.look_at(&wanted).expect("a look");
+        for found in &machine.toolchains {
+            assert!(found.read.is_empty() && found.written.is_empty(), "{place}: {found:?}");
+        }
+    }
 }
