@@ -26,7 +26,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cli::{Action, Format, Output, UsageError, When};
+use cli::{Action, Format, ListFormat, Output, UsageError, When};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use exec::{ExecError, Finished, Outcome};
@@ -240,10 +240,15 @@ fn check_file(
 }
 
 /// `sbx profiles`.
-fn profiles(format: Format) -> Result<String, Error> {
+fn profiles(format: ListFormat) -> Result<String, Error> {
     let host = host::probe().map_err(Error::Host)?;
-    let listings = load::list(&SearchPath::new(host.config_home.as_deref()), host.uid);
-    if format == Format::Json {
+    let search = SearchPath::new(host.config_home.as_deref());
+    if format == ListFormat::Names {
+        // A shell asks while somebody types: no file is opened for it.
+        return Ok(search.every_name().into_iter().map(|name| name + "\n").collect());
+    }
+    let listings = load::list(&search, host.uid);
+    if format == ListFormat::Json {
         return Ok(serde_json::to_string_pretty(&listings).unwrap_or_default() + "\n");
     }
     let width = listings.iter().map(|listing| listing.name.chars().count()).max().unwrap_or(0);

@@ -1,6 +1,7 @@
 //! The command line: argv in, [`Action`] out. Nothing is looked up here and nothing printed.
 #![forbid(unsafe_code)]
 
+mod completions;
 mod error;
 mod run;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::invocation::Invocation;
+use crate::profile;
 
 pub use error::UsageError;
 pub use run::RunOptions;
@@ -79,6 +81,18 @@ pub enum Format {
     Json,
 }
 
+/// The shape of a list of profiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For shells: a name a line.
+    Names,
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -96,19 +110,20 @@ pub enum Action {
         output: Output,
     },
     /// List profiles.
-    Profiles(Format, Output),
-    /// Print a text on stdout: help, version.
+    Profiles(ListFormat, Output),
+    /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
 
 const AFTER_HELP: &str = "\
 Verbs, only as the very first word:
-  run       run COMMAND, whatever it is called
-  explain   print what a run would do, and who asked for it
-  check     check profile files
-  profiles  list the profiles there are
-  version   print the version
-  help      print this text
+  run          run COMMAND, whatever it is called
+  explain      print what a run would do, and who asked for it
+  check        check profile files
+  profiles     list the profiles there are
+  completions  print what makes bash, zsh or fish complete sbx
+  version      print the version
+  help         print this text
 
 Exit status: the command's own; 128+N when signal N killed it; 124 when its time was up; 125 when
 sbx refused and nothing ran; 126 when COMMAND is not executable; 127 when it is not found; 137 when
@@ -187,11 +202,29 @@ struct CheckCommand {
     disable_help_flag = true
 )]
 struct ProfilesCommand {
-    /// For people or for programs
+    /// For people, for programs, or a name a line
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    format: ListFormat,
+    /// Print the JSON Schema of profiles instead
+    #[arg(long, conflicts_with = "format")]
+    schema: bool,
     #[command(flatten)]
     messages: run::Messages,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sbx completions",
+    about = "Prints a script that makes a shell complete sbx",
+    disable_version_flag = true,
+    disable_help_flag = true
+)]
+struct CompletionsCommand {
+    #[command(flatten)]
+    messages: run::Messages,
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    shell: completions::Shell,
 }
 
 /// The `clap` commands, for tests that compare documentation with them.
@@ -201,6 +234,7 @@ pub fn commands() -> Vec<clap::Command> {
         ExplainCommand::command(),
         CheckCommand::command(),
         ProfilesCommand::command(),
+        CompletionsCommand::command(),
     ]
 }
 
@@ -218,6 +252,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("explain") => explain(rest),
         Some("check") => check(rest),
         Some("profiles") => profiles(rest),
+        Some("completions") => completions(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
@@ -289,6 +324,16 @@ fn check(arguments: &[OsString]) -> Result<Action, UsageError> {
 }
 
 fn profiles(arguments: &[OsString]) -> Result<Action, UsageError> {
-    Ok(parse_as::<ProfilesCommand>(arguments)?
-        .map_or_else(|text| text, |(parsed, _)| Action::Profiles(parsed.format, parsed.messages.output())))
+    Ok(parse_as::<ProfilesCommand>(arguments)?.map_or_else(
+        |text| text,
+        |(parsed, _)| match parsed.schema {
+            true => Action::Print(profile::JSON_SCHEMA.to_owned()),
+            false => Action::Profiles(parsed.format, parsed.messages.output()),
+        },
+    ))
+}
+
+fn completions(arguments: &[OsString]) -> Result<Action, UsageError> {
+    Ok(parse_as::<CompletionsCommand>(arguments)?
+        .map_or_else(|text| text, |(parsed, _)| Action::Print(parsed.shell.script().to_owned())))
 }

@@ -32,6 +32,9 @@ pub use words::{
     Toolchain, UidMap, Wayland, X11Mode,
 };
 
+/// The shape of a profile file as a JSON Schema, for editors.
+pub const JSON_SCHEMA: &str = include_str!("../../packaging/sbx-profile.schema.json");
+
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -160,7 +160,7 @@ impl SearchPath {
     }
 
     /// Every name that a profile has in any layer that can be read.
-    pub(crate) fn every_name(&self) -> Vec<String> {
+    pub fn every_name(&self) -> Vec<String> {
         let mut names: Vec<String> = (0..self.layers())
             .filter_map(|layer| self.names(layer).ok())
             .flatten()

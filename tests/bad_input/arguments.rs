@@ -13,6 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(options_after_the_command_are_its_own),
         case!(verbs_that_are_not_built),
         case!(a_verb_is_a_command_elsewhere),
+        case!(words_behind_a_verb),
         case!(sizes),
         case!(durations),
         case!(counts),
@@ -93,11 +94,25 @@ fn options_after_the_command_are_its_own(user: &User) -> Verdict {
 
 fn verbs_that_are_not_built(user: &User) -> Verdict {
     let verbs = "doctor ps exec stats pause resume stop wait limit diff apply discard layers gc logs image pod oci \
-                 desktop learn why completions";
+                 desktop learn why";
     for verb in verbs.split_whitespace() {
         let hint = format!("sbx -- {verb}");
         let command = &mut user.sbx();
         refused(user, command.arg(verb).args(TOUCH), 125, verb, Some(&hint))?.stderr_has("not built yet")?;
+    }
+    Ok(())
+}
+
+fn words_behind_a_verb(user: &User) -> Verdict {
+    for (words, error) in [
+        (&["completions", "tcsh"][..], "is not one of bash, zsh, fish"),
+        (&["completions"], "SHELL"),
+        (&["completions", "bash", "zsh"], "zsh"),
+        (&["profiles", "--format", "name"], "is not one of text, json, names"),
+        (&["profiles", "--schema", "--format", "json"], "--format"),
+        (&["profiles", "default"], "default"),
+    ] {
+        refused(user, user.sbx().args(words), 125, error, Some("sbx --help"))?;
     }
     Ok(())
 }

@@ -1,0 +1,117 @@
+# Completion of sbx(1) in fish. It runs nothing but `sbx profiles`.
+# tests/docs compares the lists with the program, tests/completions tries them out.
+
+# Prints the verb; then whether the cursor is among sbx's own words (`own`), at the command (`command`) or behind it
+# (`arguments`); then the words of the command before the cursor.
+function __sbx_line
+    set -l words (commandline -opc)[2..-1]
+    set -l verb run
+    if contains -- "$words[1]" run explain check profiles completions version help
+        set verb $words[1]
+        set -e words[1]
+    end
+    echo $verb
+    # A value follows these, and a group of short options that `p` ends.
+    set -l valued profile set ro rw hide tmpfs cwd chdir net pids timeout env hostname keep-fd color status-fd format
+    while contains $verb run explain; and set -q words[1]
+        set -l word $words[1]
+        set -e words[1]
+        if test $word = --
+            set -q words[1]; and printf '%s\n' arguments $words; or echo command
+            return
+        else if contains -- $word --$valued; or string match -qr -- '^-[^-p]*p$' $word
+            set -e words[1]
+        else if not string match -q -- '-*' $word
+            printf '%s\n' arguments $word $words
+            return
+        end
+    end
+    echo own
+end
+
+# Whether the words are still those of one of these verbs.
+function __sbx_in
+    set -l line (__sbx_line)
+    test "$line[2]" = own; and contains -- $line[1] $argv
+end
+
+# Only the very first word can be a verb.
+function __sbx_at_first
+    test (count (commandline -opc)) = 1
+end
+
+# The command, completed as it would be without sbx.
+function __sbx_command
+    set -l line (__sbx_line)
+    string match -q -- '-*' (commandline -ct); and test "$line[2]" != arguments; and return
+    complete -C (string join -- ' ' (string escape -- $line[3..-1]) (commandline -ct | string collect -a))
+end
+
+function __sbx_takes_command
+    contains -- (__sbx_line)[1] run explain
+end
+
+# Profile files, and directories with more of them.
+function __sbx_files
+    # A command without completions of its own is completed by files.
+    complete -C "__sbx_files "(commandline -ct | string replace -r -- '^--[a-z-]*=' '') | string match -er -- '(/|\.toml)(\t|$)'
+end
+
+function __sbx_profiles
+    if string match -q -- '*/*' (commandline -ct)
+        __sbx_files
+    else
+        # Whatever the line calls sbx: what somebody has only typed is not run.
+        command sbx profiles --format names 2>/dev/null </dev/null
+    end
+end
+
+function __sbx_keys
+    string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
+    set -l keys \
+        description filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs \
+        filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
+        namespaces.time.monotonic privileges.uid network.mode limits.pids limits.open-files limits.timeout limits.level \
+        seccomp.allow seccomp.deny landlock.level landlock.scope landlock.files environment.set environment.keep \
+        lifecycle.background terminal.mode
+    printf '%s=\n' $keys
+end
+
+complete -c sbx -f
+complete -c sbx -n __sbx_at_first -a run -d 'run COMMAND, whatever it is called'
+complete -c sbx -n __sbx_at_first -a explain -d 'print what a run would do, and who asked for it'
+complete -c sbx -n __sbx_at_first -a check -d 'check profile files'
+complete -c sbx -n __sbx_at_first -a profiles -d 'list the profiles there are'
+complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
+complete -c sbx -n __sbx_at_first -a version -d 'print the version'
+complete -c sbx -n __sbx_at_first -a help -d 'print this text'
+complete -c sbx -n __sbx_takes_command -a '(__sbx_command)'
+complete -c sbx -n '__sbx_in check' -a '(__sbx_files)'
+complete -c sbx -n '__sbx_in completions' -a 'bash zsh fish'
+
+complete -c sbx -n '__sbx_in run explain' -s p -l profile -x -a '(__sbx_profiles)' -d 'Use this profile'
+complete -c sbx -n '__sbx_in run explain' -l set -x -a '(__sbx_keys)' -d 'Set a key of the profile'
+complete -c sbx -n '__sbx_in run explain' -l strict -d 'What the profile only prefers is required'
+complete -c sbx -n '__sbx_in run explain' -l ro -r -F -d 'Show P read-only'
+complete -c sbx -n '__sbx_in run explain' -l rw -r -F -d 'Let P be written'
+complete -c sbx -n '__sbx_in run explain' -l hide -r -F -d "Cover P with something empty that can't be opened"
+complete -c sbx -n '__sbx_in run explain' -l tmpfs -r -F -d 'Put an empty tmpfs at DEST'
+complete -c sbx -n '__sbx_in run explain' -l cwd -x -a 'rw ro none' -d 'What the sandbox gets of the working directory'
+complete -c sbx -n '__sbx_in run explain' -l chdir -x -a '(__fish_complete_directories)' -d 'Start in DIR'
+complete -c sbx -n '__sbx_in run explain' -l net -x -a 'none host' -d 'What the network reaches'
+complete -c sbx -n '__sbx_in run explain' -l pids -x -d 'Processes and threads'
+complete -c sbx -n '__sbx_in run explain' -l timeout -x -d 'End COMMAND after this time, such as 30s or 1h30m'
+complete -c sbx -n '__sbx_in run explain' -l env -x -a '(set -nx)' -d 'Set a variable, or pass it on'
+complete -c sbx -n '__sbx_in run explain' -l hostname -x -d 'The host name inside'
+complete -c sbx -n '__sbx_in run explain' -l keep-fd -x -d 'Hand over descriptor N, 3 or above'
+complete -c sbx -n '__sbx_in run explain' -l die-with-parent -d 'End when the process that started sbx ends'
+complete -c sbx -n '__sbx_in run explain' -l status-fd -x -d 'Write JSON lines about the run to descriptor N'
+complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
+complete -c sbx -n '__sbx_in explain' -l format -x -a 'text json' -d 'For people or for programs'
+complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
+complete -c sbx -n '__sbx_in profiles' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
+complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
+complete -c sbx -n '__sbx_in run explain check profiles completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles completions' -l color -x -a 'auto always never' -d 'Colour in messages'
