@@ -13,6 +13,7 @@ mod filters;
 mod jails;
 mod keys;
 mod many;
+mod mistakes;
 mod mutation;
 mod names;
 mod places;

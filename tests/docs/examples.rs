@@ -2,23 +2,24 @@
 
 use super::*;
 
-/// The words of a line of shell, as far as the documentation needs it: single quotes and a comment.
-fn shell_words(line: &str) -> Vec<String> {
+/// The words of a line of shell, as far as the documentation and the completions need it: quotes and a comment.
+pub(super) fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = None::<String>;
-    let mut quoted = false;
+    let mut quote = None;
     for character in line.chars() {
-        match character {
-            '\'' => {
-                quoted = !quoted;
+        match (character, quote) {
+            (sign, Some(open)) if sign == open => quote = None,
+            ('\'' | '"', None) => {
+                quote = Some(character);
                 word.get_or_insert_default();
             }
-            '#' if !quoted && word.is_none() => break,
-            ' ' if !quoted => words.extend(word.take()),
-            other => word.get_or_insert_default().push(other),
+            ('#', None) if word.is_none() => break,
+            (' ', None) => words.extend(word.take()),
+            (other, _) => word.get_or_insert_default().push(other),
         }
     }
-    assert!(!quoted, "{line}: a quote is not closed");
+    assert!(quote.is_none(), "{line}: a quote is not closed");
     words.extend(word);
     words
 }

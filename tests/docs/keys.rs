@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every key that the parser knows, as it says itself when asked for one that it doesn't.
-fn schema_keys(prefix: &str) -> BTreeSet<String> {
+pub(super) fn schema_keys(prefix: &str) -> BTreeSet<String> {
     let known = |key: String| match load::load(&[], &[format!("{key}=1")], &search(), 0) {
         Err(ProfileError::UnknownKey { known, .. }) => Some(known),
         _ => None,
@@ -25,6 +25,16 @@ fn key_items() -> Vec<(String, String)> {
     items.into_iter().filter_map(|(tag, body)| Some((tag.strip_prefix("Ic ")?.to_owned(), body))).collect()
 }
 
+/// Whether the program refuses some value of a key; nothing for the keys of files.
+pub(super) fn key_refused(key: &str) -> Option<bool> {
+    let (_, values) = KEYS.iter().find(|(known, _)| *known == key)?;
+    let lines = values.iter().map(|value| {
+        let setting = format!("{key}={value}");
+        set_in_order([Some("--set"), Some(setting.as_str()), Some("true")])
+    });
+    Some(is_refused(lines))
+}
+
 #[test]
 fn keys() {
     let items = key_items();
@@ -36,12 +46,9 @@ fn keys() {
     assert_eq!(tested, schema, "keys of this test (left) and of the parser (right)");
     for (key, body) in &items {
         assert!(body.starts_with("Type: ") && body.contains(" Default: "), "{key} has no type or default");
-        let Some((_, values)) = KEYS.iter().find(|(known, _)| known == key) else { continue };
-        let lines = values.iter().map(|value| {
-            let setting = format!("{key}={value}");
-            set_in_order([Some("--set"), Some(setting.as_str()), Some("true")])
-        });
-        check_marked(key, body, is_refused(lines));
+        if let Some(refused) = key_refused(key) {
+            check_marked(key, body, refused);
+        }
     }
 }
 
@@ -64,25 +71,27 @@ fn keys_of_entries() {
     }
 }
 
+/// The closed sets of words.
+pub(super) const WORDS: &[(&str, &[&str])] = &[
+    ("filesystem.cwd", CwdMode::WORDS),
+    ("filesystem.arguments", ArgumentsMode::WORDS),
+    ("home.mode", HomeMode::WORDS),
+    ("namespaces.nested", Nested::WORDS),
+    ("privileges.uid", UidMap::WORDS),
+    ("network.mode", NetworkMode::WORDS),
+    ("limits.level", Level::WORDS),
+    ("landlock.level", Level::WORDS),
+    ("landlock.scope", LandlockScope::WORDS),
+    ("display.x11", X11Mode::WORDS),
+    ("toolchains", Toolchain::WORDS),
+    ("lifecycle.background", Background::WORDS),
+    ("terminal.mode", TerminalMode::WORDS),
+];
+
 #[test]
 fn words() {
     let items = key_items();
-    let keys: &[(&str, &[&str])] = &[
-        ("filesystem.cwd", CwdMode::WORDS),
-        ("filesystem.arguments", ArgumentsMode::WORDS),
-        ("home.mode", HomeMode::WORDS),
-        ("namespaces.nested", Nested::WORDS),
-        ("privileges.uid", UidMap::WORDS),
-        ("network.mode", NetworkMode::WORDS),
-        ("limits.level", Level::WORDS),
-        ("landlock.level", Level::WORDS),
-        ("landlock.scope", LandlockScope::WORDS),
-        ("display.x11", X11Mode::WORDS),
-        ("toolchains", Toolchain::WORDS),
-        ("lifecycle.background", Background::WORDS),
-        ("terminal.mode", TerminalMode::WORDS),
-    ];
-    for (key, words) in keys {
+    for (key, words) in WORDS {
         let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
         for word in *words {
             assert!(body.split_whitespace().any(|part| part == *word), "{key}: {word} is not documented");
@@ -90,13 +99,17 @@ fn words() {
     }
 }
 
-#[test]
-fn defaults() {
-    let Profile { filesystem, namespaces, network, limits, seccomp, landlock, display, .. } =
+/// The defaults, but those of lists that are empty and of keys that have none.
+pub(super) fn defaults() -> Vec<(&'static str, String)> {
+    let Profile { filesystem, namespaces, network, limits, seccomp, landlock, environment, display, .. } =
         Profile::default();
     let profile = Profile::default();
     let scope: Vec<&str> = landlock.scope.iter().map(|scope| scope.value.word()).collect();
-    let expected = [
+    let protect: Vec<String> = filesystem.protect.into_iter().map(|path| path.value).collect();
+    let keep: Vec<&str> = environment.keep.iter().map(|pattern| pattern.value.as_str()).collect();
+    vec![
+        ("filesystem.protect", protect.join(", ")),
+        ("environment.keep", keep.join(", ")),
         ("filesystem.root", "host".to_owned()),
         ("filesystem.writable", "tmpfs".to_owned()),
         ("filesystem.cwd", filesystem.cwd.value.word().to_owned()),
@@ -119,12 +132,19 @@ fn defaults() {
         ("devices.gpu", profile.devices_gpu.value.to_string()),
         ("lifecycle.background", profile.background.value.word().to_owned()),
         ("terminal.mode", profile.terminal.value.word().to_owned()),
-    ];
+    ]
+}
+
+#[test]
+fn defaults_are_documented() {
     let items = key_items();
-    for (key, default) in expected {
+    // The page has lists in its own words.
+    let lists = ["filesystem.protect", "environment.keep"];
+    for (key, default) in defaults().into_iter().filter(|(key, _)| !lists.contains(key)) {
         let body = &items.iter().find(|(known, _)| known == key).expect("there is an entry").1;
         assert!(body.contains(&format!(" Default: {default}. ")), "{key}: the default is {default}");
     }
+    let Profile { namespaces, network, limits, .. } = Profile::default();
     assert!(limits.memory.is_none() && limits.swap.is_none() && limits.cpus.is_none());
     assert!(limits.open_files.is_none() && limits.timeout.is_none() && network.bandwidth.is_none());
     assert!(namespaces.time.is_none());

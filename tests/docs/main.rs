@@ -1,5 +1,5 @@
-//! Holds README.md and the manual pages together with the program: every option, verb, key, step and exit status is
-//! documented, nothing else is, what they call not built yet is refused, and what they show as an example works.
+//! Holds README.md, the manual pages, the completions and the JSON Schema together with the program: every option, verb, key, step
+//! and exit status is documented, nothing else is, what they call not built yet is refused, and what they show as an example works.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -17,8 +17,14 @@ use sbx::profile::{
     ProfileError, TerminalMode, Toolchain, UidMap, X11Mode, load,
 };
 
+mod checker;
+mod completions;
 mod examples;
 mod keys;
+#[path = "../bad_input/mistakes.rs"]
+#[allow(dead_code, reason = "what is said of each is looked at there")]
+mod mistakes;
+mod schema;
 
 /// Values for every option that takes one.
 const OPTIONS: &[(&str, &[&str])] = &[
