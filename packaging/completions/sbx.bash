@@ -37,7 +37,7 @@ _sbx_words() {
 }
 
 _sbx_reply() {
-  mapfile -t COMPREPLY < <(compgen "$@" -- "$cur")
+  mapfile -t COMPREPLY < <(compgen -P "$before" "$@" -- "$cur")
 }
 
 # Profiles and directories; the directories have more of them.
@@ -145,16 +145,22 @@ _sbx_word() {
 }
 
 _sbx() {
-  local words begin cur typed last verb=run at=1 REPLY
+  local words begin cur typed last before='' verb=run at=1 REPLY='' IFS=$' \t\n'
   local verbs='run explain check profiles completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))
   typed=${words[last]}
-  # What readline replaces.
+  # What readline replaces; where it does not part words at `=`, that is the option, too. The quotes are its own business.
   cur=$typed
-  [[ $COMP_WORDBREAKS != *=* ]] || cur=${cur##*=}
+  if [[ $COMP_WORDBREAKS == *=* ]]; then
+    cur=${cur##*=}
+  elif [[ $typed == --*=* ]]; then
+    before=${typed%%=*}= cur=${typed#*=}
+  fi
   [[ $COMP_WORDBREAKS != *:* ]] || cur=${cur##*:}
+  cur=${cur//\\/}
+  cur=${cur#[\"\']}
   if ((last > 1)) && [[ " $verbs " == *" ${words[1]} "* ]]; then
     verb=${words[1]} at=2
   fi

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
     }
     let autoloaded = |user: &User| verbs(&mut Session::start(user, Shell::Zsh, Script::Installed)?);
     cases.push(case_in(Shell::Zsh, "found_by_its_name", autoloaded));
+    cases.push(case_in(Shell::Bash, "settings_of_the_user", |user| {
+        settings_of_the_user(&mut Session::start(user, Shell::Bash, Script::Printed)?)
+    }));
     let beside = |user: &User| the_command(&mut Session::start(user, Shell::Bash, Script::Installed)?);
     cases.push(case_in(Shell::Bash, "with_bash_completion", beside).needs(Need::Other(no_bash_completion)));
     common::run(cases)
@@ -109,6 +112,7 @@ fn profile_files(session: &mut Session) -> Verdict {
     session.becomes("sbx check ow", "sbx check own.toml ")?;
     session.becomes("sbx check -q ./lay", "sbx check -q ./layers/")?;
     session.becomes("sbx check layers/to", "sbx check layers/top.toml ")?;
+    session.becomes("sbx check my\\ files/", "sbx check my\\ files/b\\ own.toml ")?;
     if session.offers_only_what_fits() {
         session.becomes("sbx check not", "sbx check not")?;
     }
@@ -167,6 +171,7 @@ fn the_command(session: &mut Session) -> Verdict {
     session.offers("sbx -q sor", &["sort"])?;
     session.offers("sbx -- sor", &["sort"])?;
     session.becomes("sbx -q ./run-m", "sbx -q ./run-me ")?;
+    session.becomes("sbx -q ./my\\ files/ru", "sbx -q ./my\\ files/run-this ")?;
     session.becomes("sbx cat my\\ files/a", "sbx cat my\\ files/a\\ note.txt ")
 }
 
@@ -175,6 +180,15 @@ fn a_command_called_like_a_verb(session: &mut Session) -> Verdict {
     session.offers("sbx -- check ", &["alpha", "beta"])?;
     session.offers_not("sbx run check --deny", &["--deny-warnings"])?;
     session.offers_not("sbx check al", &["alpha"])
+}
+
+/// bash lets its user change what parts words and what is an error.
+fn settings_of_the_user(session: &mut Session) -> Verdict {
+    session.tell("COMP_WORDBREAKS=${COMP_WORDBREAKS//[=:]/}; set -u; IFS=:; shopt -s nullglob failglob")?;
+    profiles(session)?;
+    closed_sets(session)?;
+    options(session)?;
+    session.offers("sbx run --ro /usr:/opt --net=host demo ", &["alpha", "beta"])
 }
 
 /// A program of this name in the working directory may be anybody's.

@@ -87,10 +87,18 @@ impl<'a> Session<'a> {
     /// Starts a shell in a project directory with some files.
     pub(crate) fn start(user: &'a User, shell: Shell, script: Script) -> Result<Self, Failed> {
         user.put("home/.config/sbx/profiles/mine.toml", "schema = 1\n")?;
-        for file in ["own.toml", "layers/top.toml", "layers/notes.txt", "notes.txt", "my files/a note.txt"] {
+        for file in [
+            "own.toml",
+            "layers/top.toml",
+            "layers/notes.txt",
+            "notes.txt",
+            "my files/a note.txt",
+            "my files/b own.toml",
+        ] {
             user.put(format!("home/project/{file}"), "schema = 1\n")?;
         }
         user.put_program("home/project/run-me", "#!/bin/sh\n")?;
+        user.put_program("home/project/my files/run-this", "#!/bin/sh\n")?;
         let mut session = Self { user, shell, terminal: None };
         let text = session.setup(script)?;
         let path = user.put("home/setup", text)?;
@@ -100,6 +108,11 @@ impl<'a> Session<'a> {
             session.terminal = Some(terminal);
         }
         Ok(session)
+    }
+
+    /// Tells the shell something more.
+    pub(crate) fn tell(&mut self, command: &str) -> Verdict {
+        self.terminal.as_mut().map_or(Ok(()), |terminal| terminal.run_for(command, 0))
     }
 
     pub(crate) fn user(&self) -> &User {
