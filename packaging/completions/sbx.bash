@@ -151,7 +151,7 @@ _sbx() {
   _sbx_words
   ((last = ${#words[@]} - 1))
   typed=${words[last]}
-  # What readline replaces; where it does not part words at `=`, that is the option, too. The quotes are its own business.
+  # What readline replaces; where it does not part words at `=`, that is the option, too.
   cur=$typed
   if [[ $COMP_WORDBREAKS == *=* ]]; then
     cur=${cur##*=}
@@ -159,8 +159,6 @@ _sbx() {
     before=${typed%%=*}= cur=${typed#*=}
   fi
   [[ $COMP_WORDBREAKS != *:* ]] || cur=${cur##*:}
-  cur=${cur//\\/}
-  cur=${cur#[\"\']}
   if ((last > 1)) && [[ " $verbs " == *" ${words[1]} "* ]]; then
     verb=${words[1]} at=2
   fi

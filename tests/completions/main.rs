@@ -144,6 +144,7 @@ fn files(session: &mut Session) -> Verdict {
     session.becomes("sbx --hide not", "sbx --hide notes.txt ")?;
     session.becomes("sbx --ro=not", "sbx --ro=notes.txt ")?;
     session.becomes("sbx --ro not", "sbx --ro notes.txt ")?;
+    session.becomes("sbx check \"my files/b", "sbx check \"my files/b own.toml\" ")?;
     session.becomes("sbx --chdir lay", "sbx --chdir layers/")?;
     if session.offers_only_what_fits() {
         session.becomes("sbx --chdir not", "sbx --chdir not")?;

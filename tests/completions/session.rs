@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
                 Err(format!("{}: {line:?} became {made:?}", self.shell).into())
             };
         }
-        let plain = whole.replace('\\', "");
+        let plain = whole.replace(['\\', '"'], "");
         let fits = |offer: &String| plain.trim_end().ends_with(offer.as_str());
         let fine = match answer.offered.len() {
             0 => line == whole,
