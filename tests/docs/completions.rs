@@ -229,8 +229,9 @@ fn verbs() {
     let bash = script("sbx.bash");
     assert_eq!(between(&bash, "local verbs='", "'"), names.join(" "), "bash");
 
-    let shells = cli::commands().pop().expect("completions is the last");
-    let shell = shells.get_arguments().find(|argument| argument.get_id() == "shell").expect("it has one");
+    let commands = cli::commands();
+    let mut arguments = commands.iter().flat_map(clap::Command::get_arguments);
+    let shell = arguments.find(|argument| argument.get_id() == "shell").expect("completions has one");
     let shells: Vec<_> =
         shell.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
     for (text, quote) in [(bash, ["-W '", "'"]), (zsh, ["'1:shell:(", ")'"]), (fish, ["-a '", "'"])] {
