@@ -52,10 +52,11 @@ _sbx_files() {
 # The value of an option.
 _sbx_value() {
   local verb=$1 option=$2 typed=$3 choices='' keys='
-    description filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs
+    description toolchains filesystem.arguments filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs
     filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime namespaces.time.monotonic
     privileges.uid network.mode limits.pids limits.open-files limits.timeout limits.level seccomp.allow seccomp.deny
-    landlock.level landlock.scope landlock.files environment.set environment.keep lifecycle.background terminal.mode'
+    landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland
+    display.x11 audio.playback devices.gpu lifecycle.background terminal.mode'
   case $verb$option in
     *--cwd) choices='rw ro none' ;;
     *--net) choices='none host' ;;

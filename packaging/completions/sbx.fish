@@ -69,11 +69,11 @@ end
 function __sbx_keys
     string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
     set -l keys \
-        description filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs \
+        description toolchains filesystem.arguments filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs \
         filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
         namespaces.time.monotonic privileges.uid network.mode limits.pids limits.open-files limits.timeout limits.level \
         seccomp.allow seccomp.deny landlock.level landlock.scope landlock.files environment.set environment.keep \
-        lifecycle.background terminal.mode
+        display.wayland display.x11 audio.playback devices.gpu lifecycle.background terminal.mode
     printf '%s=\n' $keys
 end
 
