@@ -4,14 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Variable;
 use super::command::DEFAULT_PATH;
 use super::error::PlanError;
-use crate::host::Host;
+use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
-use crate::profile::{Origin, Profile};
+use crate::profile::value::{PathTemplate, Token};
+use crate::profile::{Origin, Profile, Setting};
 
 /// What the sandbox itself says.
 pub(super) struct Facts<'a> {
@@ -19,6 +20,25 @@ pub(super) struct Facts<'a> {
     pub(super) user: &'a str,
     pub(super) runtime_dir: &'a Path,
     pub(super) desktop: &'a [Variable],
+}
+
+impl Facts<'_> {
+    /// A value as it is inside: one that starts with a token is a path.
+    fn expand(&self, host: &Host, value: &Setting<String>) -> Result<OsString, PlanError> {
+        let template = value.value.starts_with("${").then(|| PathTemplate::parse(&value.value));
+        let Some(Ok(template)) = template else { return Ok((&value.value).into()) };
+        let uid = host.uid.to_string();
+        let path = template.expand(|token| match (token, &host.cwd) {
+            (Token::Home, _) => Some(self.home.as_os_str()),
+            (Token::RuntimeDir, _) => Some(self.runtime_dir.as_os_str()),
+            (Token::Downloads, _) => host.downloads.as_deref().map(Path::as_os_str),
+            (Token::Cwd, WorkingDirectory::Known(path)) => Some(path.as_os_str()),
+            (Token::Cwd, _) => None,
+            (Token::Uid, _) => Some(uid.as_ref()),
+        });
+        path.map(PathBuf::into_os_string)
+            .map_err(|token| PlanError::NoValue { token, origin: value.origin.clone() })
+    }
 }
 
 /// The environment, sorted by name.
@@ -47,7 +67,7 @@ pub(super) fn resolve(
         put(name.clone(), value.clone(), origin);
     }
     for (name, value) in &profile.environment.set {
-        put(name.into(), (&value.value).into(), &value.origin);
+        put(name.into(), facts.expand(host, value)?, &value.origin);
     }
     for flag in &invocation.env {
         let value = match &flag.value {

@@ -155,7 +155,6 @@ const UNBUILT: &[(&str, &str, &str)] = &[
     ("filesystem.writable", "filesystem", "writable = 'none'"),
     ("filesystem.cwd", "filesystem", "cwd = 'overlay'"),
     ("filesystem.overlay", "filesystem", "overlay = ['/srv']"),
-    ("filesystem.arguments", "filesystem", "arguments = 'ro'"),
     ("privileges.uid", "privileges", "uid = 'subordinate'"),
     ("privileges.capabilities", "privileges", "capabilities = ['CAP_NET_ADMIN']"),
     ("network.mode", "network", "mode = 'private'"),
@@ -170,10 +169,7 @@ const UNBUILT: &[(&str, &str, &str)] = &[
     ("limits.swap", "limits", "swap = '0'"),
     ("limits.cpus", "limits", "cpus = 1.5"),
     ("seccomp.multiarch", "seccomp", "multiarch = true"),
-    ("display.wayland", "display", "wayland = true"),
-    ("display.x11", "display", "x11 = 'host'"),
-    ("audio.playback", "audio", "playback = true"),
-    ("devices.gpu", "devices", "gpu = true"),
+    ("display.x11", "display", "x11 = 'private'"),
     ("dbus.session", "dbus", "session = ['org.example.Bus']"),
 ];
 

@@ -95,6 +95,13 @@ const ROWS: &[Row] = &[
     (&[], &["--set", "environment.keep=[\"SECRET\"]"], "SECRET", Some("s")),
     (&[], &["--cwd", "rw"], "PWD", Some("/home/ann/project")),
     (&[], &["--chdir", "/usr"], "PWD", Some("/usr")),
+    (&["environment.set.A = '${HOME}/x'"], &[], "A", Some("/home/ann/x")),
+    (&["environment.set.A = '${CWD}'"], &[], "A", Some("/home/ann/project")),
+    (&["environment.set.A = '${XDG_RUNTIME_DIR}/a-${UID}'"], &[], "A", Some("/run/user/1000/a-1000")),
+    (&["environment.set.A = '${NO_TOKEN}'"], &[], "A", Some("${NO_TOKEN}")),
+    (&["environment.set.A = 'in ${HOME}'"], &[], "A", Some("in ${HOME}")),
+    (&["environment.set.A = '${UID}'"], &[], "A", Some("${UID}")),
+    (&[], &["--env", "A=${HOME}"], "A", Some("${HOME}")),
 ];
 
 #[test]
