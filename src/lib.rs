@@ -8,6 +8,7 @@
 //!
 //! The library exists for the tests, which edit a [`plan::Plan`] and run it; it promises no stable interface.
 
+pub mod cause;
 pub mod cli;
 mod deadline;
 pub mod diag;

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::cause::{self, Cause};
+use super::cause;
 use super::prepare::Prepared;
 use super::step::{DIFFERENCES, Failure, Step};
+use crate::cause::Cause;
 use crate::diag::{Diagnose, Location, errno_words, quote};
 use crate::host;
 use crate::plan::{BindSource, Mount, MountOp, Plan};

@@ -18,6 +18,7 @@ use super::prepare::{OuterTerminal, Prepared};
 use super::signals::TakenSignals;
 use super::supervise::Supervisor;
 use super::{ExecError, Finished, Started};
+use crate::cause::Machine;
 use crate::plan::Plan;
 use crate::profile::{Level, NetworkMode, TerminalMode};
 use crate::sys::process::{self, Clone3};
@@ -54,7 +55,7 @@ pub(super) fn run(
     let whole = Vec::with_capacity(prepared.items.iter().filter(|item| item.binds_root()).count());
     let request = Clone3 { namespaces: namespaces(plan), cgroup: None };
     let made = process::clone3(request)
-        .map_err(|errno| ExecError::Clone { cause: super::cause::of_clone(errno), errno })?;
+        .map_err(|errno| ExecError::Clone { cause: Machine::look().of_clone(errno), errno })?;
     let Some((pid, pidfd)) = made else {
         drop(control);
         drop(setup);

@@ -9,15 +9,22 @@ use super::check;
 /// # Errors
 /// Any other: it can't be told.
 pub fn abi() -> Result<u32, Errno> {
+    match version() {
+        Err(Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(0),
+        version => version,
+    }
+}
+
+/// The version of Landlock's interface.
+///
+/// # Errors
+/// `ENOSYS` where the kernel has none, `EOPNOTSUPP` where it is switched off.
+pub fn version() -> Result<u32, Errno> {
     const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
     let none: *const u8 = std::ptr::null();
     // SAFETY: with this flag, no attribute and size 0 the call only answers a number.
     let version = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, LANDLOCK_CREATE_RULESET_VERSION)
     };
-    match check(version) {
-        Ok(version) => Ok(u32::try_from(version).unwrap_or(0)),
-        Err(Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(0),
-        Err(errno) => Err(errno),
-    }
+    Ok(u32::try_from(check(version)?).unwrap_or(0))
 }

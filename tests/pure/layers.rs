@@ -4,17 +4,18 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 12] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
     ("diag", &[]),
     ("profile", &["diag"]),
     ("host", &["sys", "diag"]),
+    ("cause", &["diag"]),
     ("invocation", &["profile"]),
     ("seccomp", &["diag"]),
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
-    ("exec", &["plan", "profile", "host", "seccomp", "sys", "diag"]),
+    ("exec", &["cause", "plan", "profile", "host", "seccomp", "sys", "diag"]),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];
