@@ -12,6 +12,7 @@ pub mod cause;
 pub mod cli;
 mod deadline;
 pub mod diag;
+pub mod doctor;
 pub mod exec;
 pub mod explain;
 pub mod host;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use cli::{Action, Format, ListFormat, Output, UsageError, When};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
+use doctor::DoctorError;
 use exec::{ExecError, Finished, Outcome};
 use host::{Host, HostError, WorkingDirectory};
 use invocation::Invocation;
@@ -54,6 +56,8 @@ pub enum Error {
     Plan(PlanError),
     /// Its execution.
     Exec(ExecError),
+    /// The doctor.
+    Doctor(DoctorError),
 }
 
 impl Error {
@@ -71,6 +75,7 @@ impl Error {
             Error::Profile(error) => error,
             Error::Plan(error) => error,
             Error::Exec(error) => error,
+            Error::Doctor(error) => error,
         }
     }
 }
@@ -109,6 +114,10 @@ pub fn main() -> ExitCode {
         Action::Check { files, deny_warnings, output } => check(&files, deny_warnings, output),
         Action::Profiles(format, output) => match profiles(format) {
             Ok(text) => print(&text),
+            Err(error) => refuse(&error, output),
+        },
+        Action::Doctor(format, output) => match doctor(format, output) {
+            Ok(code) => code,
             Err(error) => refuse(&error, output),
         },
         Action::Print(text) => print(&text),
@@ -264,19 +273,36 @@ fn profiles(format: ListFormat) -> Result<String, Error> {
     Ok(listings.iter().map(line).collect())
 }
 
+/// `sbx doctor`: 0 when sandboxes work here, 1 when something that they need is missing.
+fn doctor(format: Format, output: Output) -> Result<ExitCode, Error> {
+    let facts = doctor::examine().map_err(Error::Doctor)?;
+    let findings = doctor::diagnose(&facts);
+    let printed = print(&match format {
+        Format::Text => doctor::text(&findings, colors(output, std::io::stdout().is_terminal())),
+        Format::Json => doctor::json(&findings),
+    });
+    let answer = if doctor::works(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok(if printed == ExitCode::SUCCESS { answer } else { printed })
+}
+
 fn refuse(error: &Error, output: Output) -> ExitCode {
     tell(&diag::render(Severity::Error, error.diagnose(), wants_color(output)));
     ExitCode::from(error.exit_status())
 }
 
+/// Whether messages are coloured.
 fn wants_color(output: Output) -> bool {
+    colors(output, std::io::stderr().is_terminal())
+}
+
+fn colors(output: Output, is_terminal: bool) -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match output.color {
         When::Always => true,
         When::Never => false,
         When::Auto => {
             let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-            std::io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+            is_terminal && !set("NO_COLOR") && !dumb
         }
     }
 }

@@ -111,6 +111,8 @@ pub enum Action {
     },
     /// List profiles.
     Profiles(ListFormat, Output),
+    /// Say whether sandboxes work here.
+    Doctor(Format, Output),
     /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
@@ -121,6 +123,7 @@ Verbs, only as the very first word:
   explain      print what a run would do, and who asked for it
   check        check profile files
   profiles     list the profiles there are
+  doctor       say whether sandboxes work here, and if not, why and what to do
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
   help         print this text
@@ -227,6 +230,21 @@ struct CompletionsCommand {
     shell: completions::Shell,
 }
 
+#[derive(Debug, Parser)]
+#[command(
+    name = "sbx doctor",
+    about = "Says whether sandboxes work here; exit status 1 when something that they need is missing",
+    disable_version_flag = true,
+    disable_help_flag = true
+)]
+struct DoctorCommand {
+    /// For people or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    messages: run::Messages,
+}
+
 /// The `clap` commands, for tests that compare documentation with them.
 pub fn commands() -> Vec<clap::Command> {
     vec![
@@ -235,6 +253,7 @@ pub fn commands() -> Vec<clap::Command> {
         CheckCommand::command(),
         ProfilesCommand::command(),
         CompletionsCommand::command(),
+        DoctorCommand::command(),
     ]
 }
 
@@ -253,6 +272,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("check") => check(rest),
         Some("profiles") => profiles(rest),
         Some("completions") => completions(rest),
+        Some("doctor") => doctor(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
@@ -336,4 +356,9 @@ fn profiles(arguments: &[OsString]) -> Result<Action, UsageError> {
 fn completions(arguments: &[OsString]) -> Result<Action, UsageError> {
     Ok(parse_as::<CompletionsCommand>(arguments)?
         .map_or_else(|text| text, |(parsed, _)| Action::Print(parsed.shell.script().to_owned())))
+}
+
+fn doctor(arguments: &[OsString]) -> Result<Action, UsageError> {
+    Ok(parse_as::<DoctorCommand>(arguments)?
+        .map_or_else(|text| text, |(parsed, _)| Action::Doctor(parsed.format, parsed.messages.output())))
 }

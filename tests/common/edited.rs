@@ -71,6 +71,7 @@ fn refusal(error: &sbx::Error) -> (String, u8) {
         sbx::Error::Host(error) => (render(error), 125),
         sbx::Error::Profile(error) => (render(error), 125),
         sbx::Error::Plan(error) => (render(error), 125),
+        sbx::Error::Doctor(error) => (render(error), 125),
         sbx::Error::Exec(error) => (render(error), error.exit_code()),
     }
 }

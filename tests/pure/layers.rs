@@ -4,7 +4,7 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 13] = [
+const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
@@ -12,6 +12,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("profile", &["diag"]),
     ("host", &["sys", "diag"]),
     ("cause", &["diag"]),
+    ("doctor", &["cause", "host", "sys", "diag"]),
     ("invocation", &["profile"]),
     ("seccomp", &["diag"]),
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),

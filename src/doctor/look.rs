@@ -1,0 +1,147 @@
+//! What need not be tried but only looked at.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::unistd::{AccessFlags, access, getgid, getgroups, getuid};
+
+use super::child::collect;
+use super::facts::{Cgroups, Facts, Hierarchy, Proxy};
+use super::probe;
+use crate::cause::Machine;
+use crate::host::find_command;
+
+/// Groups whose members are root, or nearly so, by what they may open.
+const POWERFUL: [&str; 8] = ["disk", "docker", "incus-admin", "kmem", "libvirt", "lxd", "podman", "shadow"];
+
+/// Where programs lie that no `PATH` of an ordinary user may have.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Finds it all out.
+///
+/// # Errors
+/// Not one child can be made to try things in.
+pub(super) fn facts() -> nix::Result<Facts> {
+    let machine = Machine::look();
+    let uid = getuid().as_raw();
+    let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute());
+    let home = home.and_then(|home| CString::new(home.into_vec()).ok());
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime_dir = runtime_dir.filter(|path| path.is_absolute() && path.is_dir());
+    let path = std::env::var_os("PATH");
+    let program = |name: &str| find_command(OsStr::new(name), path.as_deref(), None, true);
+    let helper = |name: &str| find_command(OsStr::new(name), Some(OsStr::new(SYSTEM_PATH)), None, true);
+    Ok(Facts {
+        uid,
+        tried: probe::attempt_all(home.as_deref())?,
+        apparmor_knows_userns: Path::new("/etc/apparmor.d/abi/4.0").exists(),
+        program_is_writable: is_writable(&machine.program),
+        cgroups: cgroups(uid),
+        subordinate: subordinate(uid),
+        has_newidmap: helper("newuidmap").is_some() && helper("newgidmap").is_some(),
+        pasta: program("pasta"),
+        dbus_proxy: program("xdg-dbus-proxy").map(|path| Proxy { version: version(&path), path }),
+        powerful_groups: powerful_groups(),
+        has_runtime_dir: runtime_dir.is_some(),
+        machine,
+    })
+}
+
+/// Whether somebody other than root may put another program in its place.
+fn is_writable(program: &Path) -> bool {
+    let open = |path: &Path| {
+        // A sticky directory keeps what is another's.
+        fs::metadata(path).is_ok_and(|found| {
+            let sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+            found.uid() != 0 || (found.mode() & 0o022 != 0 && !sticky)
+        })
+    };
+    program.ancestors().any(open)
+}
+
+fn cgroups(uid: u32) -> Cgroups {
+    let top = Path::new("/sys/fs/cgroup");
+    let hierarchy = match () {
+        () if top.join("cgroup.controllers").exists() => Hierarchy::Unified,
+        () if top.join("unified/cgroup.procs").exists() => Hierarchy::Hybrid,
+        () if fs::read_dir(top).is_ok_and(|mut entries| entries.next().is_some()) => Hierarchy::V1,
+        () => Hierarchy::None,
+    };
+    if hierarchy != Hierarchy::Unified {
+        return Cgroups { hierarchy, ..Cgroups::default() };
+    }
+    let slice = top.join(format!("user.slice/user-{uid}.slice/user@{uid}.service"));
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| top.join(path));
+    let parent = own.as_ref().and_then(|own| own.parent()).filter(|parent| parent.starts_with(top));
+    let may_write = |path: &Path| access(&path.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
+    let manager = Path::new("/run/user").join(uid.to_string()).join("systemd/private").exists();
+    let from = match parent {
+        _ if manager && may_write(&slice) => Some(slice.as_path()),
+        Some(parent) if may_write(parent) => Some(parent),
+        _ => None,
+    };
+    let listed = from.map(|from| fs::read_to_string(from.join("cgroup.controllers")).unwrap_or_default());
+    let controllers = listed.iter().flat_map(|text| text.split_whitespace().map(str::to_owned)).collect();
+    Cgroups { hierarchy, delegated: from.is_some(), controllers }
+}
+
+/// How many ids `/etc/subuid` and `/etc/subgid` give this user.
+fn subordinate(uid: u32) -> (u64, u64) {
+    let number = uid.to_string();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    let of = |path: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = |line: &str| {
+            let mut fields = line.split(':');
+            let owner = fields.next()?;
+            let owned = owner == number || Some(owner) == name.as_deref();
+            fields.nth(1)?.trim().parse::<u64>().ok().filter(|_| owned)
+        };
+        text.lines().filter_map(line).sum()
+    };
+    (of("/etc/subuid"), of("/etc/subgid"))
+}
+
+/// What a program says of its version; it may take as long as a child of the doctor's.
+fn version(path: &Path) -> Option<String> {
+    let mut command = Command::new(path);
+    command.arg("--version").env_clear().stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().ok()?;
+    let text = child.stdout.take().map(|pipe| collect(&pipe).0).unwrap_or_default();
+    // It has said what it had to say, or is too slow.
+    let _ = child.kill();
+    let _ = child.wait();
+    let text = OsString::from_vec(text).to_string_lossy().into_owned();
+    text.split_whitespace()
+        .find(|word| word.starts_with(|letter: char| letter.is_ascii_digit()))
+        .map(str::to_owned)
+}
+
+/// Those of the process, not those of the user database: only they count.
+fn powerful_groups() -> Vec<String> {
+    let mut own = getgroups().unwrap_or_default();
+    own.push(getgid());
+    let groups = fs::read("/etc/group").unwrap_or_default();
+    let groups = OsStr::from_bytes(&groups).to_string_lossy().into_owned();
+    let line = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| POWERFUL.contains(name))?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        own.iter().any(|gid| gid.as_raw() == number).then(|| name.to_owned())
+    };
+    let mut found: Vec<String> = groups.lines().filter_map(line).collect();
+    found.sort();
+    found.dedup();
+    found
+}

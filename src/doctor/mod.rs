@@ -1,0 +1,50 @@
+//! `sbx doctor`: whether sandboxes work here, and if not, why and what to do. Everything is tried in throw-away children, never
+//! concluded from a version; what came of it is data ([`Facts`]), and [`diagnose`] says what the data means.
+#![forbid(unsafe_code)]
+
+mod child;
+mod extras;
+mod facts;
+mod findings;
+mod look;
+mod page;
+mod probe;
+mod why;
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+use crate::cause::Machine;
+use crate::diag::Diagnose;
+
+pub use facts::{Cgroups, Facts, Hierarchy, Proxy, Step, Tried};
+pub use findings::{Finding, Status, diagnose, works};
+pub use page::{json, text};
+
+/// Not one child could be made to try things in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoctorError {
+    errno: Errno,
+}
+
+impl fmt::Display for DoctorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = Machine::default().of_clone(self.errno);
+        write!(f, "cannot start a process to try things in: {}", cause.what)
+    }
+}
+
+impl Diagnose for DoctorError {
+    fn hint(&self) -> Option<String> {
+        Machine::default().of_clone(self.errno).hint
+    }
+}
+
+/// Finds out what this machine can do. To be called while the process has one thread; changes nothing.
+///
+/// # Errors
+/// [`DoctorError`]: nothing was found out.
+pub fn examine() -> Result<Facts, DoctorError> {
+    look::facts().map_err(|errno| DoctorError { errno })
+}
