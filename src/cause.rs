@@ -30,10 +30,9 @@ impl Cause {
 pub const KINDS: [&str; 7] = ["user", "mnt", "pid", "uts", "ipc", "cgroup", "net"];
 
 /// Settings that forbid user namespaces, or that a report of the machine tells.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 4] = [
     "kernel/unprivileged_userns_clone",
     "kernel/apparmor_restrict_unprivileged_userns",
-    "kernel/osrelease",
     "kernel/yama/ptrace_scope",
     "dev/tty/legacy_tiocsti",
 ];

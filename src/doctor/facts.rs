@@ -27,6 +27,8 @@ pub enum Step {
     Seccomp,
     /// A home directory where programs may run.
     Home,
+    /// Files and settings, none of which hangs.
+    Look,
     /// A user namespace.
     UserNamespace,
     /// A mount namespace in one, and so on.
@@ -134,8 +136,6 @@ pub struct Proxy {
 /// What the doctor found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The caller's uid.
-    pub uid: u32,
     /// What was tried; what is not here was not, because something before it failed.
     pub tried: BTreeMap<Step, Tried>,
     /// What can be in the way.

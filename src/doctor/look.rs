@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::{AccessFlags, access, getgid, getgroups, getuid};
 
-use super::child::collect;
-use super::facts::{Cgroups, Facts, Hierarchy, Proxy};
-use super::probe;
+use super::child::{self, Found, collect};
+use super::facts::{Cgroups, Facts, Hierarchy, Proxy, Step, Tried};
+use super::{DoctorError, probe};
 use crate::cause::Machine;
 use crate::host::find_command;
 
@@ -25,31 +25,52 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// Finds it all out.
 ///
 /// # Errors
-/// Not one child can be made to try things in.
-pub(super) fn facts() -> nix::Result<Facts> {
-    let machine = Machine::look();
-    let uid = getuid().as_raw();
+/// Not one child can be made to try things in, or something that must be looked at does not answer.
+pub(super) fn facts() -> Result<Facts, DoctorError> {
     let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute());
     let home = home.and_then(|home| CString::new(home.into_vec()).ok());
+    let mut tried = probe::attempt_all(home.as_deref()).map_err(DoctorError::NoProcess)?;
+    // A call on a mount that hangs can't be interrupted, only ended together with its process.
+    let in_child = child::run(None, &[Step::Look], &mut tried, |report| {
+        report.attempt(Step::Look, || {
+            drop(around());
+            Ok(())
+        });
+    });
+    in_child.map_err(DoctorError::NoProcess)?;
+    if tried.get(&Step::Look) == Some(&Tried::Hung) {
+        return Err(DoctorError::Hangs);
+    }
+    let mut facts = Facts { tried, ..around() };
+    // A library may start programs by clone3.
+    let may_start = facts.of(Step::Clone3) != Some(Tried::Killed);
+    if let Some(proxy) = facts.dbus_proxy.as_mut().filter(|_| may_start) {
+        proxy.version = version(&proxy.path);
+    }
+    Ok(facts)
+}
+
+/// What files and settings say.
+fn around() -> Facts {
+    let machine = Machine::look();
+    let uid = getuid().as_raw();
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let runtime_dir = runtime_dir.filter(|path| path.is_absolute() && path.is_dir());
     let path = std::env::var_os("PATH");
     let program = |name: &str| find_command(OsStr::new(name), path.as_deref(), None, true);
     let helper = |name: &str| find_command(OsStr::new(name), Some(OsStr::new(SYSTEM_PATH)), None, true);
-    Ok(Facts {
-        uid,
-        tried: probe::attempt_all(home.as_deref())?,
+    Facts {
+        tried: Found::new(),
         apparmor_knows_userns: Path::new("/etc/apparmor.d/abi/4.0").exists(),
         program_is_writable: is_writable(&machine.program),
         cgroups: cgroups(uid),
         subordinate: subordinate(uid),
         has_newidmap: helper("newuidmap").is_some() && helper("newgidmap").is_some(),
         pasta: program("pasta"),
-        dbus_proxy: program("xdg-dbus-proxy").map(|path| Proxy { version: version(&path), path }),
+        dbus_proxy: program("xdg-dbus-proxy").map(|path| Proxy { path, version: None }),
         powerful_groups: powerful_groups(),
-        has_runtime_dir: runtime_dir.is_some(),
+        has_runtime_dir: runtime_dir.is_some_and(|path| path.is_absolute() && path.is_dir()),
         machine,
-    })
+    }
 }
 
 /// Whether somebody other than root may put another program in its place.

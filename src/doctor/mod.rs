@@ -22,22 +22,37 @@ pub use facts::{Cgroups, Facts, Hierarchy, Proxy, Step, Tried};
 pub use findings::{Finding, Status, diagnose, works};
 pub use page::{json, text};
 
-/// Not one child could be made to try things in.
+/// Why nothing was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DoctorError {
-    errno: Errno,
+pub enum DoctorError {
+    /// Not one child could be made to try things in.
+    NoProcess(Errno),
+    /// A file or directory that must be looked at does not answer.
+    Hangs,
 }
 
 impl fmt::Display for DoctorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cause = Machine::default().of_clone(self.errno);
-        write!(f, "cannot start a process to try things in: {}", cause.what)
+        match self {
+            DoctorError::NoProcess(errno) => {
+                let cause = Machine::default().of_clone(*errno);
+                write!(f, "cannot start a process to try things in: {}", cause.what)
+            }
+            DoctorError::Hangs => {
+                write!(f, "cannot look at the machine: a file or directory that it looks at does not answer")
+            }
+        }
     }
 }
 
 impl Diagnose for DoctorError {
     fn hint(&self) -> Option<String> {
-        Machine::default().of_clone(self.errno).hint
+        match self {
+            DoctorError::NoProcess(errno) => Machine::default().of_clone(*errno).hint,
+            DoctorError::Hangs => Some(
+                "look for a network or FUSE mount that hangs, in PATH first, and leave it out".to_owned(),
+            ),
+        }
     }
 }
 
@@ -46,5 +61,5 @@ impl Diagnose for DoctorError {
 /// # Errors
 /// [`DoctorError`]: nothing was found out.
 pub fn examine() -> Result<Facts, DoctorError> {
-    look::facts().map_err(|errno| DoctorError { errno })
+    look::facts()
 }

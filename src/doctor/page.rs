@@ -30,7 +30,7 @@ pub fn text(findings: &[Finding], color: bool) -> String {
         true => "Sandboxes work here.\n\n",
         false => "Sandboxes do not work here: something that they need is missing.\n\n",
     });
-    let mut told: Vec<(&str, &str)> = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
     for finding in findings.iter().filter(|finding| !finding.is_untried()) {
         let word = format!("{:<8}", finding.status.word());
         let (on, off) = if color { (paint(finding.status), "\x1b[0m") } else { ("", "") };
@@ -39,12 +39,12 @@ pub fn text(findings: &[Finding], color: bool) -> String {
             let _ = write!(out, ": {}", escape(cause));
         }
         out.push('\n');
-        if let (Some(cause), Some(remedy)) = (&finding.cause, &finding.remedy) {
-            if told.iter().any(|(_, known)| *known == remedy.as_str()) {
+        if let Some(remedy) = &finding.remedy {
+            if told.contains(&remedy.as_str()) {
                 let _ = writeln!(out, "          hint: as above");
                 continue;
             }
-            told.push((cause, remedy));
+            told.push(remedy);
             let mut lines = remedy.lines();
             let _ = writeln!(out, "          hint: {}", escape(lines.next().unwrap_or_default()));
             for line in lines {

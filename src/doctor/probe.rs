@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus};
 use nix::errno::Errno;
@@ -19,8 +20,11 @@ use crate::sys::mount::{self, MountAttr};
 use crate::sys::process::{self, Clone3};
 use crate::sys::{NO_EFFECT, caps, landlock as kernel_landlock, network};
 
-/// What is tried without a namespace, and the steps of each child.
-const ALONE: [(&[Step], fn(&Reporter<'_>)); 5] = [
+/// What a child tries: the steps, and how.
+type Attempt = (&'static [Step], fn(&Reporter<'_>));
+
+/// What is tried without a namespace.
+const ALONE: [Attempt; 5] = [
     (&[Step::Clone3], clone3),
     (&[Step::CloseRange, Step::Openat2], descriptors),
     (&[Step::Keyring], keyring),
@@ -61,6 +65,9 @@ const INSIDE: &[Step] = &[
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
 
+/// How often a namespace is tried again when there are too many.
+const TIMES: u32 = 25;
+
 /// Tries it all. `home` is where programs may have to run.
 ///
 /// # Errors
@@ -95,9 +102,7 @@ fn namespaces(found: &mut Found) {
     }
     // Inside, nobody is mapped yet.
     let ids = (getuid(), getgid());
-    if let Err(errno) = run(Some(flags), INSIDE, found, |report| inside(report, flags, ids)) {
-        found.insert(Step::Together, Tried::Failed(errno));
-    }
+    make(found, Step::Together, INSIDE, flags, |report| inside(report, flags, ids));
 }
 
 fn bit(flag: i32) -> u64 {
@@ -105,13 +110,24 @@ fn bit(flag: i32) -> u64 {
 }
 
 fn namespace(found: &mut Found, step: Step, flags: u64) -> bool {
-    let made = run(Some(flags), &[step], found, |report| {
-        report.attempt(step, || Ok(()));
-    });
-    if let Err(errno) = made {
+    make(found, step, &[step], flags, |report| _ = report.attempt(step, || Ok(())));
+    found.get(&step).is_some_and(|tried| tried.works())
+}
+
+/// Makes a child in these namespaces; `step` is what fails when there is none.
+fn make(found: &mut Found, step: Step, steps: &[Step], flags: u64, body: impl Fn(&Reporter<'_>)) {
+    let mut result = run(Some(flags), steps, found, &body);
+    for _ in 0..TIMES {
+        // Those of the children before count until the kernel gets round to freeing them.
+        if !matches!(result, Err(Errno::ENOSPC | Errno::EUSERS)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        result = run(Some(flags), steps, found, &body);
+    }
+    if let Err(errno) = result {
         found.insert(step, Tried::Failed(errno));
     }
-    found.get(&step).is_some_and(|tried| tried.works())
 }
 
 /// In a child of a child: a filter may kill whoever calls it.

@@ -26,7 +26,7 @@ pub(super) fn of(facts: &Facts, step: Step, tried: Tried) -> Cause {
     with_remedy(facts, cause)
 }
 
-/// That of a sandbox or container that this is in, where the machine's own settings are not what is in the way.
+/// With the file to write where that is the remedy, and never without any.
 fn with_remedy(facts: &Facts, cause: Cause) -> Cause {
     if facts.machine.of_apparmor().as_ref() == Some(&cause) {
         return Cause { hint: Some(apparmor_remedy(facts)), ..cause };
@@ -55,6 +55,9 @@ fn of_errno(facts: &Facts, step: Step, errno: Errno) -> Cause {
     let is_refused = matches!(errno, Errno::EPERM | Errno::EACCES);
     match (step, errno) {
         (Step::Clone3 | Step::UserNamespace, _) if is_sandboxed(machine) => sandboxed(),
+        (_, Errno::EPERM | Errno::EACCES | Errno::ENOSYS) if is_sandboxed(machine) => {
+            Cause::new("the sandbox that this runs in forbids it", "run sbx outside of it")
+        }
         (Step::UserNamespace, Errno::EINVAL) if !machine.has_user_namespaces => Cause::new(
             "this kernel is built without user namespaces",
             "use a kernel with CONFIG_USER_NS; on WSL 1: wsl --set-version DISTRIBUTION 2",
@@ -67,6 +70,10 @@ fn of_errno(facts: &Facts, step: Step, errno: Errno) -> Cause {
         ),
         _ if kind(step).is_some() && limit(machine, step, errno).is_some() => {
             limit(machine, step, errno).unwrap_or_else(|| machine.of_limit(&KINDS))
+        }
+        // The kernel counts a mount that is not attached yet as a namespace.
+        (Step::Proc | Step::Tmpfs | Step::CloneTree | Step::Devpts | Step::Mqueue, Errno::ENOSPC) => {
+            machine.of_limit(&["mnt"])
         }
         (_, Errno::ENOSYS) => not_there(machine, step),
         (Step::Proc, _) if is_refused && facts.of(Step::Tmpfs) != Some(Tried::Failed(errno)) => {
