@@ -93,7 +93,7 @@ fn options_after_the_command_are_its_own(user: &User) -> Verdict {
 }
 
 fn verbs_that_are_not_built(user: &User) -> Verdict {
-    let verbs = "doctor ps exec stats pause resume stop wait limit diff apply discard layers gc logs image pod oci \
+    let verbs = "ps exec stats pause resume stop wait limit diff apply discard layers gc logs image pod oci \
                  desktop learn why";
     for verb in verbs.split_whitespace() {
         let hint = format!("sbx -- {verb}");
