@@ -5,7 +5,9 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus};
+use landlock::{
+    ABI, Access as _, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreated, RulesetStatus,
+};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::mount::{MntFlags, MsFlags};
@@ -161,16 +163,21 @@ fn keyring(report: &Reporter<'_>) {
 fn landlock(report: &Reporter<'_>) {
     report.ask(Step::Landlock, || {
         let version = kernel_landlock::version()?;
-        let refused = Err(Errno::EOPNOTSUPP);
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let created = ruleset.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create);
-        let Ok(created) = created else { return refused };
-        let Ok(status) = created.restrict_self() else { return refused };
+        let status = created.and_then(RulesetCreated::restrict_self).map_err(|error| errno_of(&error))?;
         match (status.ruleset, open(c"/", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())) {
             (RulesetStatus::FullyEnforced, Err(Errno::EACCES)) => Ok(version),
             _ => Err(NO_EFFECT),
         }
     });
+}
+
+/// The errno at the bottom of a library's error.
+fn errno_of(error: &(dyn std::error::Error + 'static)) -> Errno {
+    let below = std::iter::successors(Some(error), |error| error.source());
+    let errnos = below.filter_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error());
+    errnos.last().map_or(Errno::EOPNOTSUPP, Errno::from_raw)
 }
 
 fn filter(report: &Reporter<'_>) {

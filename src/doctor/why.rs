@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use super::facts::{Facts, Step, Tried};
-use crate::cause::{Cause, KINDS, Machine, masked_proc, no_effect, unreadable_program};
+use crate::cause::{Cause, Machine, masked_proc, no_effect, unreadable_program};
 use crate::diag::{errno_words, escape};
 use crate::sys::NO_EFFECT;
 
@@ -52,63 +52,93 @@ pub(super) fn sandboxed() -> Cause {
 
 fn of_errno(facts: &Facts, step: Step, errno: Errno) -> Cause {
     let machine = &facts.machine;
-    let is_refused = matches!(errno, Errno::EPERM | Errno::EACCES);
-    match (step, errno) {
-        (Step::Clone3 | Step::UserNamespace, _) if is_sandboxed(machine) => sandboxed(),
-        (_, Errno::EPERM | Errno::EACCES | Errno::ENOSYS) if is_sandboxed(machine) => {
-            Cause::new("the sandbox that this runs in forbids it", "run sbx outside of it")
+    if is_sandboxed(machine) {
+        if matches!(step, Step::Clone3 | Step::UserNamespace) {
+            return sandboxed();
         }
-        (Step::UserNamespace, Errno::EINVAL) if !machine.has_user_namespaces => Cause::new(
+        if matches!(errno, Errno::EPERM | Errno::EACCES | Errno::ENOSYS) {
+            return Cause::new("the sandbox that this runs in forbids it", "run sbx outside of it");
+        }
+    }
+    of_namespace(machine, step, errno)
+        .or_else(|| of_mount(facts, step, errno))
+        .or_else(|| of_part(machine, step, errno))
+        .or_else(|| refused(machine, errno))
+        .unwrap_or_else(|| Cause { what: errno_words(errno), hint: None })
+}
+
+/// What keeps a namespace from being made.
+fn of_namespace(machine: &Machine, step: Step, errno: Errno) -> Option<Cause> {
+    if matches!(step, Step::Clone3 | Step::Together) {
+        return Some(machine.of_clone(errno));
+    }
+    let (kind, option) = kind(step)?;
+    match errno {
+        Errno::EINVAL if step != Step::UserNamespace => {
+            Some(Cause::new("this kernel is built without them", format!("use a kernel with {option}")))
+        }
+        Errno::EINVAL if !machine.has_user_namespaces => Some(Cause::new(
             "this kernel is built without user namespaces",
             "use a kernel with CONFIG_USER_NS; on WSL 1: wsl --set-version DISTRIBUTION 2",
-        ),
-        (Step::Clone3 | Step::Together, _) => machine.of_clone(errno),
-        (Step::UserNamespace, _) => limit(machine, step, errno).unwrap_or_else(|| machine.of_clone(errno)),
-        (_, Errno::EINVAL) if kind(step).is_some() => Cause::new(
-            "this kernel is built without them",
-            format!("use a kernel with {}", kind(step).map_or("them", |(_, option)| option)),
-        ),
-        _ if kind(step).is_some() && limit(machine, step, errno).is_some() => {
-            limit(machine, step, errno).unwrap_or_else(|| machine.of_limit(&KINDS))
-        }
+        )),
+        Errno::ENOSPC | Errno::EUSERS => Some(machine.of_limit(&[kind])),
+        _ if step == Step::UserNamespace => Some(machine.of_clone(errno)),
+        _ => None,
+    }
+}
+
+/// What keeps the user from being mapped, and filesystems from being mounted.
+fn of_mount(facts: &Facts, step: Step, errno: Errno) -> Option<Cause> {
+    let machine = &facts.machine;
+    match (step, errno) {
         // The kernel counts a mount that is not attached yet as a namespace.
         (Step::Proc | Step::Tmpfs | Step::CloneTree | Step::Devpts | Step::Mqueue, Errno::ENOSPC) => {
-            machine.of_limit(&["mnt"])
+            Some(machine.of_limit(&["mnt"]))
         }
-        (_, Errno::ENOSYS) => not_there(machine, step),
-        (Step::Proc, _) if is_refused && facts.of(Step::Tmpfs) != Some(Tried::Failed(errno)) => {
-            machine.of_apparmor().unwrap_or_else(masked_proc)
+        // A procfs alone.
+        (Step::Proc, Errno::EPERM | Errno::EACCES) if facts.of(Step::Tmpfs) != Some(Tried::Failed(errno)) => {
+            Some(machine.of_apparmor().unwrap_or_else(masked_proc))
         }
-        (Step::IdMaps, Errno::ENOENT) | (Step::Proc, Errno::ENOENT) if !machine.has_proc => no_proc(),
-        (Step::IdMaps, Errno::EROFS) => masked_proc(),
-        (Step::IdMaps, _) if is_refused => refused(machine, errno).unwrap_or_else(unreadable_program),
-        (Step::Keyring, Errno::EDQUOT) => {
-            Cause::new("the user's quota of keys is used up", "as root: sysctl -w kernel.keys.maxkeys=2000")
+        (Step::IdMaps | Step::Proc, Errno::ENOENT) if !machine.has_proc => Some(no_proc()),
+        (Step::IdMaps, Errno::EROFS) => Some(masked_proc()),
+        (Step::IdMaps, Errno::EPERM | Errno::EACCES) => {
+            Some(refused(machine, errno).unwrap_or_else(unreadable_program))
         }
-        (Step::Overlay, Errno::EIO) => Cause::new(
+        (Step::Overlay, Errno::EIO) => Some(Cause::new(
             "a directory of a lower layer cannot be removed where changes are kept in memory",
             "use Linux 6.6 or later",
-        ),
-        (Step::Overlay, Errno::EINVAL | Errno::EPERM) if refused(machine, errno).is_none() => Cause::new(
-            "this kernel has no overlays in user namespaces",
-            "use Linux 5.11 or later, with CONFIG_OVERLAY_FS",
-        ),
-        (Step::Overlay | Step::Mqueue | Step::Devpts, Errno::ENODEV) => Cause::new(
+        )),
+        (Step::Overlay, Errno::EINVAL | Errno::EPERM) if refused(machine, errno).is_none() => {
+            Some(Cause::new(
+                "this kernel has no overlays in user namespaces",
+                "use Linux 5.11 or later, with CONFIG_OVERLAY_FS",
+            ))
+        }
+        (Step::Overlay | Step::Mqueue | Step::Devpts, Errno::ENODEV) => Some(Cause::new(
             "this kernel does not have the filesystem",
             "load its module, or use a kernel that has it",
-        ),
-        (Step::Seccomp, Errno::EINVAL) => Cause::new(
+        )),
+        _ => None,
+    }
+}
+
+/// What is particular to one part of the kernel, or not there at all.
+fn of_part(machine: &Machine, step: Step, errno: Errno) -> Option<Cause> {
+    match (step, errno) {
+        (_, Errno::ENOSYS) => Some(not_there(machine, step)),
+        (Step::Keyring, Errno::EDQUOT) => Some(Cause::new(
+            "the user's quota of keys is used up",
+            "as root: sysctl -w kernel.keys.maxkeys=2000",
+        )),
+        (Step::Seccomp, Errno::EINVAL) => Some(Cause::new(
             "this kernel has no filters of system calls",
             "use a kernel with CONFIG_SECCOMP_FILTER",
-        ),
-        (Step::Landlock, Errno::EOPNOTSUPP) => Cause::new(
+        )),
+        (Step::Landlock, Errno::EOPNOTSUPP) => Some(Cause::new(
             "Landlock is switched off at boot",
             "add landlock to the list in the kernel's parameter lsm=",
-        ),
-        _ if is_refused => {
-            refused(machine, errno).unwrap_or_else(|| Cause { what: errno_words(errno), hint: None })
-        }
-        _ => Cause { what: errno_words(errno), hint: None },
+        )),
+        _ => None,
     }
 }
 
@@ -125,11 +155,6 @@ fn kind(step: Step) -> Option<(&'static str, &'static str)> {
         Step::TimeNamespace => ("time", "CONFIG_TIME_NS, Linux 5.6 or later"),
         _ => return None,
     })
-}
-
-fn limit(machine: &Machine, step: Step, errno: Errno) -> Option<Cause> {
-    let (kind, _) = kind(step)?;
-    matches!(errno, Errno::ENOSPC | Errno::EUSERS).then(|| machine.of_limit(&[kind]))
 }
 
 /// A call or file that the kernel lacks, or a filter hides.
@@ -168,6 +193,9 @@ fn not_there(machine: &Machine, step: Step) -> Cause {
 
 /// Who else may have said no: security modules by what they say of themselves, filters.
 fn refused(machine: &Machine, errno: Errno) -> Option<Cause> {
+    if !matches!(errno, Errno::EPERM | Errno::EACCES) {
+        return None;
+    }
     let apparmor = machine.label.strip_suffix(" (enforce)").filter(|name| !name.is_empty());
     if let Some(cause) = machine.of_apparmor() {
         return Some(cause);
@@ -187,6 +215,7 @@ fn refused(machine: &Machine, errno: Errno) -> Option<Cause> {
     machine.of_selinux(errno)
 }
 
+/// For a machine, or a container, that nobody has set up in full.
 pub(super) fn no_proc() -> Cause {
     Cause::new("procfs is not mounted on /proc", "mount procfs on /proc")
 }

@@ -186,7 +186,7 @@ fn landlock_is_hidden(user: &User) -> Verdict {
     };
     check("landlock", Errno::ENOSYS, "hides Landlock, or the kernel lacks it", "allow Landlock")?;
     check("landlock", Errno::EOPNOTSUPP, "Landlock is switched off at boot", "lsm=")?;
-    check("landlock_restrict_self", Errno::EPERM, "Landlock is switched off at boot", "lsm=")
+    check("landlock_restrict_self", Errno::EPERM, "a seccomp filter that this process runs under", OUTSIDE)
 }
 
 fn filters_are_refused(user: &User) -> Verdict {
