@@ -9,10 +9,12 @@ mod job;
 mod languages;
 mod repository;
 mod tools;
+mod windows;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [tools::cases(), repository::cases(), languages::cases(), debuggers::cases()];
+    let cases =
+        [tools::cases(), repository::cases(), languages::cases(), debuggers::cases(), windows::cases()];
     common::run_in_parallel(2, cases.into_iter().flatten().collect())
 }
