@@ -217,10 +217,14 @@ impl<'a> Builder<'a> {
         self.cover(item, &tmpfs)
     }
 
-    /// Covers what is there. Nothing is made where nothing is.
+    /// Covers what is there. Nothing is made where nothing is, or where a mask is that another path led to: one on top of
+    /// another would hold the other's file.
     fn mask(&mut self, item: &'a Item) -> Result<()> {
         let n = item.index;
         let Some(kind) = self.existing(item)? else { return Ok(()) };
+        if self.masks && self.is_masked(item, kind)? {
+            return Ok(());
+        }
         if !self.masks {
             let closed = Mode::empty();
             mkdirat(&self.scratch, MASK_DIR, closed).at_item(Step::Create, n)?;
@@ -233,6 +237,18 @@ impl<'a> Builder<'a> {
         let attr = MountAttr::RDONLY.and(MountAttr::NOSUID).and(MountAttr::NODEV).and(MountAttr::NOEXEC);
         mount::restrict(&cover, attr, false).at_item(Step::Restrict, n)?;
         self.attach(item, &cover, is_dir)
+    }
+
+    fn is_masked(&mut self, item: &'a Item, kind: SFlag) -> Result<bool> {
+        let name = if kind == SFlag::S_IFDIR { MASK_DIR } else { MASK_FILE };
+        let mask = walk::identity(&self.scratch, name).at_item(Step::Target, item.index)?;
+        let mut there = None;
+        self.at_place(item, Step::Target, |place, name| {
+            not_a_link(place, name)?;
+            there = Some(walk::identity(place.directory, name)?);
+            Ok(())
+        })?;
+        Ok(there == Some(mask))
     }
 
     /// Mounts what is there over itself, read-only.

@@ -225,9 +225,17 @@ fn read_link(link: &OwnedFd, text: &mut [u8; PATH_MAX as usize]) -> Result<usize
 
 /// What is called `name` in `directory`, links not followed.
 pub(super) fn kind(directory: impl AsFd, name: &CStr) -> Result<SFlag, Errno> {
-    let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-    let status = nix::sys::stat::fstatat(directory.as_fd(), name, flags)?;
-    Ok(SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT)
+    Ok(SFlag::from_bits_truncate(status(directory, name)?.st_mode) & SFlag::S_IFMT)
+}
+
+/// The device and the number of what is called `name`.
+pub(super) fn identity(directory: impl AsFd, name: &CStr) -> Result<(u64, u64), Errno> {
+    let status = status(directory, name)?;
+    Ok((status.st_dev, status.st_ino))
+}
+
+fn status(directory: impl AsFd, name: &CStr) -> Result<nix::sys::stat::FileStat, Errno> {
+    nix::sys::stat::fstatat(directory.as_fd(), name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// The permission bits of a mode.

@@ -158,6 +158,14 @@ fn a_mask_behind_a_link_covers(user: &User) -> Verdict {
         let script = "cat /e/dir/secret /e/link/secret /e/file";
         crate::probe::sh(user, &["--ro", &value, "--hide", hidden], script)?.stdout_is("")?;
     }
+    // Two ways to the same thing.
+    for (one, other) in
+        [("/e/dir/secret", "/e/file"), ("/e/dir", "/e/link"), ("/e/dir/secret", "/e/link/secret")]
+    {
+        let options = ["--ro", &value, "--hide", one, "--hide", other, "--hide", "/e/link"];
+        let script = "cat /e/dir/secret; echo $?";
+        crate::probe::sh(user, &options, script)?.stdout_is("1\n")?;
+    }
     Ok(())
 }
 
