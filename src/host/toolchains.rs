@@ -20,9 +20,12 @@ struct Place {
     variable: &'static str,
     /// Where it is without that, below the home directory.
     default: &'static str,
-    /// What is shown of it, read-only; empty for all of it. What is not named stays hidden, credentials above all.
+    /// What is shown of it, read-only: patterns, in which a `*` stands for one whole name; an empty one is all of it. What is
+    /// not named stays hidden, credentials above all.
     show: &'static [&'static str],
-    /// What is hidden again of what is shown; a `*` stands for one whole name.
+    /// A pattern of what lies in whatever is shown: a variable may name any directory, but shows none that is no toolchain.
+    mark: &'static str,
+    /// What is hidden again of what is shown: patterns.
     hide: &'static [&'static str],
     /// Programs write into it: where it does not lie in the home directory, an empty one takes its place.
     written: bool,
@@ -32,65 +35,54 @@ const KINDS: [Kind; 5] = [
     Kind {
         word: "rustup",
         places: &[
-            Place { variable: "RUSTUP_HOME", default: ".rustup", show: &[], hide: &[], written: false },
+            Place { mark: "toolchains/*/bin", ..Place::at("RUSTUP_HOME", ".rustup", &[""]) },
             // Beside these lie tokens, in `credentials.toml` and in `config.toml`.
-            Place { variable: "CARGO_HOME", default: ".cargo", show: &["bin"], hide: &[], written: true },
+            Place { written: true, ..Place::at("CARGO_HOME", ".cargo", &["bin"]) },
         ],
     },
     Kind {
         word: "nvm",
         places: &[Place {
-            variable: "NVM_DIR",
-            default: ".nvm",
-            show: &["versions", "alias", "nvm.sh", "nvm-exec", "bash_completion", "default-packages"],
             hide: &["versions/node/*/etc/npmrc"],
-            written: false,
+            ..Place::at(
+                "NVM_DIR",
+                ".nvm",
+                &["versions/node", "alias", "nvm.sh", "nvm-exec", "bash_completion", "default-packages"],
+            )
         }],
     },
     Kind {
         word: "pyenv",
         places: &[Place {
-            variable: "PYENV_ROOT",
-            default: ".pyenv",
-            show: &[],
-            // Settings of pip for one version, with the addresses of its indexes.
-            hide: &["versions/*/pip.conf"],
-            written: false,
+            mark: "versions/*/bin",
+            // Settings of pip for one version or an environment of it, with the addresses of its indexes.
+            hide: &["versions/*/pip.conf", "versions/*/envs/*/pip.conf"],
+            ..Place::at("PYENV_ROOT", ".pyenv", &[""])
         }],
     },
     Kind {
         word: "uv",
         places: &[
             Place {
-                variable: "UV_PYTHON_INSTALL_DIR",
-                default: ".local/share/uv/python",
-                show: &[],
-                hide: &[],
-                written: false,
-            },
-            Place {
-                variable: "UV_TOOL_DIR",
-                default: ".local/share/uv/tools",
-                show: &[],
-                hide: &[],
-                written: false,
-            },
-            Place { variable: "", default: ".local/bin", show: &["uv", "uvx"], hide: &[], written: false },
-            Place {
-                variable: "CARGO_HOME",
-                default: ".cargo",
-                show: &["bin/uv", "bin/uvx"],
-                hide: &[],
+                mark: "bin/python3",
                 written: true,
+                ..Place::at("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", &["*"])
             },
+            Place {
+                mark: "pyvenv.cfg",
+                written: true,
+                ..Place::at("UV_TOOL_DIR", ".local/share/uv/tools", &["*"])
+            },
+            Place::at("", ".local/bin", &["uv", "uvx"]),
+            Place { written: true, ..Place::at("CARGO_HOME", ".cargo", &["bin/uv", "bin/uvx"]) },
         ],
     },
     Kind {
         word: "go",
         places: &[
-            Place { variable: "GOROOT", default: ".local/go", show: &[], hide: &[], written: false },
-            Place { variable: "", default: "sdk", show: &[], hide: &[], written: false },
-            Place { variable: "GOPATH", default: "go", show: &["bin"], hide: &[], written: true },
+            Place { mark: "bin/go", ..Place::at("GOROOT", ".local/go", &[""]) },
+            Place { mark: "bin/go", ..Place::at("", "sdk", &["*"]) },
+            Place { written: true, ..Place::at("GOPATH", "go", &["bin"]) },
         ],
     },
 ];
@@ -114,13 +106,11 @@ pub(super) fn find(host: &Host, word: &str) -> Result<Toolchain, HostError> {
     let places = KINDS.iter().filter(|kind| kind.word == word).flat_map(|kind| kind.places);
     for place in places {
         let Some(directory) = place.directory(host) else { continue };
-        let shown: Vec<PathBuf> = match place.show {
-            [] => vec![directory.clone()],
-            names => names.iter().map(|name| directory.join(name)).collect(),
-        };
-        for path in shown {
-            if look::unless_absent(&path, fs::metadata(&path))?.is_some() {
-                found.read.push(path);
+        for pattern in place.show {
+            for path in matching(&directory, pattern)? {
+                if place.mark.is_empty() || !matching(&path, place.mark)?.is_empty() {
+                    found.read.push(path);
+                }
             }
         }
         for pattern in place.hide {
@@ -135,6 +125,10 @@ pub(super) fn find(host: &Host, word: &str) -> Result<Toolchain, HostError> {
 }
 
 impl Place {
+    const fn at(variable: &'static str, default: &'static str, show: &'static [&'static str]) -> Self {
+        Self { variable, default, show, mark: "", hide: &[], written: false }
+    }
+
     /// Where it is: never the home directory itself, nor anything around it.
     fn directory(&self, host: &Host) -> Option<PathBuf> {
         let home = host.home.as_deref()?;
@@ -147,10 +141,10 @@ impl Place {
     }
 }
 
-/// The paths below `directory` that a pattern stands for.
+/// The paths below `directory` that a pattern stands for, and that are there; links count by what they lead to.
 fn matching(directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, HostError> {
     let mut paths = vec![directory.to_owned()];
-    for part in pattern.split('/') {
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
         let mut next = Vec::new();
         for path in paths {
             if part != "*" {
@@ -167,7 +161,7 @@ fn matching(directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, HostError> 
     paths.sort();
     let mut found = Vec::new();
     for path in paths {
-        if look::unless_absent(&path, fs::symlink_metadata(&path))?.is_some() {
+        if look::unless_absent(&path, fs::metadata(&path))?.is_some() {
             found.push(path);
         }
     }

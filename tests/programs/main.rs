@@ -5,6 +5,7 @@
 mod common;
 
 mod debuggers;
+mod homes;
 mod job;
 mod languages;
 mod repository;
@@ -14,7 +15,13 @@ mod windows;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases =
-        [tools::cases(), repository::cases(), languages::cases(), debuggers::cases(), windows::cases()];
+    let cases = [
+        tools::cases(),
+        repository::cases(),
+        languages::cases(),
+        debuggers::cases(),
+        windows::cases(),
+        homes::cases(),
+    ];
     common::run_in_parallel(2, cases.into_iter().flatten().collect())
 }
