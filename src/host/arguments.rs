@@ -57,9 +57,15 @@ fn file(index: usize, word: &OsStr, cwd: Option<&Path>) -> Option<NamedFile> {
     if !fs::metadata(&path).ok()?.is_file() {
         return None;
     }
-    // What `..` means depends on links.
+    // The sandbox has these of its own: a program that is told to read `/dev/stdin` means its own.
+    let real = fs::canonicalize(&path).ok()?;
+    let kernels = |path: &Path| ["/proc", "/sys", "/dev"].iter().any(|kernel| path.starts_with(kernel));
+    if (kernels(&path) || kernels(&real)) && !real.starts_with("/dev/shm") {
+        return None;
+    }
+    // What `..` means depends on links. The name stays, also where it is a link's.
     let path = match path.components().any(|part| part == Component::ParentDir) {
-        true => fs::canonicalize(path).ok()?,
+        true => fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?),
         false => path.components().collect(),
     };
     Some(NamedFile { index, before: OsStr::from_bytes(before).to_owned(), relative, path })
@@ -117,6 +123,8 @@ mod tests {
             ("--file", "/etc", None),
             ("/etc", "/", None),
             ("/dev/null", "/", None),
+            ("/proc/self/environ", "/", None),
+            ("self/../self/environ", "/proc", None),
             ("", "/etc", None),
             ("passwd", "/nonexistent", None),
         ] {

@@ -5,6 +5,7 @@
 mod common;
 
 mod debuggers;
+mod files;
 mod homes;
 mod job;
 mod languages;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         debuggers::cases(),
         windows::cases(),
         homes::cases(),
+        files::cases(),
     ];
     common::run_in_parallel(2, cases.into_iter().flatten().collect())
 }
