@@ -31,7 +31,7 @@ pub(super) struct Builder<'a> {
     last: Option<(&'a CStr, OwnedFd, bool)>,
     /// The directory of the last source.
     pub(super) last_source: Option<(&'a CStr, OwnedFd)>,
-    pub(super) masks: bool,
+    pub(super) masks: Option<[walk::Identity; 2]>,
     /// Mounts below the root that go when the old root goes: the host's, and this root's own that others were bound over.
     stacked: usize,
     pub(super) on_host: bool,
@@ -77,7 +77,7 @@ impl<'a> Builder<'a> {
             own,
             last: None,
             last_source: None,
-            masks: false,
+            masks: None,
             stacked: 1,
             on_host,
             attached,
@@ -87,7 +87,7 @@ impl<'a> Builder<'a> {
 
     /// Takes away what was only needed meanwhile.
     pub(super) fn finish(self, read_only: bool) -> Result<Built> {
-        if self.masks {
+        if self.masks.is_some() {
             unlinkat(&self.scratch, MASK_DIR, UnlinkatFlags::RemoveDir).at(Step::SealRoot)?;
             unlinkat(&self.scratch, MASK_FILE, UnlinkatFlags::NoRemoveDir).at(Step::SealRoot)?;
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_link, symlink, write_file};
@@ -17,7 +17,7 @@ use super::protect::Island;
 use super::readback::took_effect;
 use super::sources::Source;
 use super::step::{At, Failure, Result, Step};
-use super::walk;
+use super::walk::{self, Identity};
 use crate::plan::Content;
 use crate::sys::mount::{self, MountAttr};
 
@@ -221,17 +221,15 @@ impl<'a> Builder<'a> {
     /// another would hold the other's file.
     fn mask(&mut self, item: &'a Item) -> Result<()> {
         let n = item.index;
-        let Some(kind) = self.existing(item)? else { return Ok(()) };
-        if self.masks && self.is_masked(item, kind)? {
+        let Some(there) = self.existing(item)? else { return Ok(()) };
+        let masks = match self.masks {
+            Some(masks) => masks,
+            None => self.make_masks().at_item(Step::Create, n)?,
+        };
+        if masks.contains(&walk::identity(&there)) {
             return Ok(());
         }
-        if !self.masks {
-            let closed = Mode::empty();
-            mkdirat(&self.scratch, MASK_DIR, closed).at_item(Step::Create, n)?;
-            mknodat(&self.scratch, MASK_FILE, SFlag::S_IFREG, closed, 0).at_item(Step::Create, n)?;
-            self.masks = true;
-        }
-        let is_dir = kind == SFlag::S_IFDIR;
+        let is_dir = walk::kind_of(&there) == SFlag::S_IFDIR;
         let cover = mount::clone_tree(&self.scratch, if is_dir { MASK_DIR } else { MASK_FILE }, false)
             .at_item(Step::Filesystem, n)?;
         let attr = MountAttr::RDONLY.and(MountAttr::NOSUID).and(MountAttr::NODEV).and(MountAttr::NOEXEC);
@@ -239,25 +237,24 @@ impl<'a> Builder<'a> {
         self.attach(item, &cover, is_dir)
     }
 
-    fn is_masked(&mut self, item: &'a Item, kind: SFlag) -> Result<bool> {
-        let name = if kind == SFlag::S_IFDIR { MASK_DIR } else { MASK_FILE };
-        let mask = walk::identity(&self.scratch, name).at_item(Step::Target, item.index)?;
-        let mut there = None;
-        self.at_place(item, Step::Target, |place, name| {
-            not_a_link(place, name)?;
-            there = Some(walk::identity(place.directory, name)?);
-            Ok(())
-        })?;
-        Ok(there == Some(mask))
+    /// Makes what masks are clones of, a directory and a file that nobody may open.
+    fn make_masks(&mut self) -> nix::Result<[Identity; 2]> {
+        let closed = Mode::empty();
+        mkdirat(&self.scratch, MASK_DIR, closed)?;
+        mknodat(&self.scratch, MASK_FILE, SFlag::S_IFREG, closed, 0)?;
+        let identity = |name| Ok(walk::identity(&walk::status(&self.scratch, name)?));
+        let masks = [identity(MASK_DIR)?, identity(MASK_FILE)?];
+        self.masks = Some(masks);
+        Ok(masks)
     }
 
     /// Mounts what is there over itself, read-only.
     fn read_only(&mut self, item: &'a Item) -> Result<()> {
         let n = item.index;
-        let Some(kind) = self.existing(item)? else { return Ok(()) };
+        let Some(there) = self.existing(item)? else { return Ok(()) };
         let tree = self.clone_inside(item, true)?;
         mount::restrict(&tree, MountAttr::RDONLY, true).at_item(Step::Restrict, n)?;
-        self.attach(item, &tree, kind == SFlag::S_IFDIR)
+        self.attach(item, &tree, walk::kind_of(&there) == SFlag::S_IFDIR)
     }
 
     /// Mounts what is there over itself, a link too: what has a mount can be neither renamed, replaced nor removed.
@@ -282,15 +279,16 @@ impl<'a> Builder<'a> {
     }
 
     /// What is at the destination, if anything.
-    fn existing(&mut self, item: &'a Item) -> Result<Option<SFlag>> {
+    fn existing(&mut self, item: &'a Item) -> Result<Option<FileStat>> {
         match walk::open_without_links(&self.root, &item.parent, OFlag::O_DIRECTORY) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(Errno::ELOOP) | Ok(_) => {}
             Err(errno) => return Err(Failure { step: Step::Target, item: item.index, errno }),
         }
         let mut found = None;
-        self.at_place(item, Step::Target, |place, name| match not_a_link(place, name) {
+        self.at_place(item, Step::Target, |place, name| match walk::status(place.directory, name) {
             Err(Errno::ENOENT) => Ok(()),
+            Ok(status) if walk::kind_of(&status) == SFlag::S_IFLNK => Err(Errno::ELOOP),
             other => {
                 found = Some(other?);
                 Ok(())

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc::PATH_MAX;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 /// Links that one path may hold (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -225,16 +225,21 @@ fn read_link(link: &OwnedFd, text: &mut [u8; PATH_MAX as usize]) -> Result<usize
 
 /// What is called `name` in `directory`, links not followed.
 pub(super) fn kind(directory: impl AsFd, name: &CStr) -> Result<SFlag, Errno> {
-    Ok(SFlag::from_bits_truncate(status(directory, name)?.st_mode) & SFlag::S_IFMT)
+    Ok(kind_of(&status(directory, name)?))
 }
 
-/// The device and the number of what is called `name`.
-pub(super) fn identity(directory: impl AsFd, name: &CStr) -> Result<(u64, u64), Errno> {
-    let status = status(directory, name)?;
-    Ok((status.st_dev, status.st_ino))
+pub(super) fn kind_of(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
 
-fn status(directory: impl AsFd, name: &CStr) -> Result<nix::sys::stat::FileStat, Errno> {
+/// The device and the number of a file.
+pub(super) type Identity = (u64, u64);
+
+pub(super) fn identity(status: &FileStat) -> Identity {
+    (status.st_dev, status.st_ino)
+}
+
+pub(super) fn status(directory: impl AsFd, name: &CStr) -> Result<FileStat, Errno> {
     nix::sys::stat::fstatat(directory.as_fd(), name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
