@@ -175,11 +175,16 @@ fn listing() {
     scratch.write("lower/notes.txt", "");
     let all = list(&scratch.search, uid());
     let names: Vec<&str> = all.iter().map(|listing| listing.name.as_str()).collect();
-    assert_eq!(names, ["My Profile", "base-cli", "broken", "build", "default", "offline", "shell"]);
-    assert!(all[0].description.starts_with("cannot use `My Profile` as a profile name"));
-    assert!(all[2].description.ends_with("lower/broken.toml:2:1: unknown key `nope`"));
-    assert_eq!(all[3].description, "Mine");
-    assert_eq!(all[3].source, scratch.path("upper/build.toml").to_str().unwrap());
-    assert_eq!(all[3].shadows, [scratch.path("lower/build.toml")]);
-    assert_eq!(all[4].source, "built-in");
+    let builtin = crate::profile::builtin::BUILTIN.iter().map(|(name, _)| *name);
+    let mut expected: Vec<&str> = builtin.chain(["My Profile", "broken"]).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    let listed = |name: &str| all.iter().find(|listing| listing.name == name).expect("it is listed");
+    assert!(listed("My Profile").description.starts_with("cannot use `My Profile` as a profile name"));
+    assert!(listed("broken").description.ends_with("lower/broken.toml:2:1: unknown key `nope`"));
+    let build = listed("build");
+    assert_eq!(build.description, "Mine");
+    assert_eq!(build.source, scratch.path("upper/build.toml").to_str().unwrap());
+    assert_eq!(build.shadows, [scratch.path("lower/build.toml")]);
+    assert_eq!(listed("default").source, "built-in");
 }
