@@ -12,6 +12,7 @@ _sbx_options() {
     explain) REPLY="$settings $messages --format=" ;;
     check) REPLY="$messages --deny-warnings" ;;
     profiles) REPLY="$messages --format= --schema" ;;
+    doctor) REPLY="$messages --format=" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -147,7 +148,7 @@ _sbx_word() {
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles completions version help'
+  local verbs='run explain check profiles doctor completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

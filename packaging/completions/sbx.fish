@@ -6,7 +6,7 @@
 function __sbx_line
     set -l words (commandline -opc)[2..-1]
     set -l verb run
-    if contains -- "$words[1]" run explain check profiles completions version help
+    if contains -- "$words[1]" run explain check profiles doctor completions version help
         set verb $words[1]
         set -e words[1]
     end
@@ -82,6 +82,7 @@ complete -c sbx -n __sbx_at_first -a run -d 'run COMMAND, whatever it is called'
 complete -c sbx -n __sbx_at_first -a explain -d 'print what a run would do, and who asked for it'
 complete -c sbx -n __sbx_at_first -a check -d 'check profile files'
 complete -c sbx -n __sbx_at_first -a profiles -d 'list the profiles there are'
+complete -c sbx -n __sbx_at_first -a doctor -d 'say whether sandboxes work here, and if not, why and what to do'
 complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
 complete -c sbx -n __sbx_at_first -a version -d 'print the version'
 complete -c sbx -n __sbx_at_first -a help -d 'print this text'
@@ -107,11 +108,11 @@ complete -c sbx -n '__sbx_in run explain' -l keep-fd -x -d 'Hand over descriptor
 complete -c sbx -n '__sbx_in run explain' -l die-with-parent -d 'End when the process that started sbx ends'
 complete -c sbx -n '__sbx_in run explain' -l status-fd -x -d 'Write JSON lines about the run to descriptor N'
 complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
-complete -c sbx -n '__sbx_in explain' -l format -x -a 'text json' -d 'For people or for programs'
+complete -c sbx -n '__sbx_in explain doctor' -l format -x -a 'text json' -d 'For people or for programs'
 complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
 complete -c sbx -n '__sbx_in profiles' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
 complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
-complete -c sbx -n '__sbx_in run explain check profiles completions' -s h -l help -d 'Print this text'
-complete -c sbx -n '__sbx_in run explain check profiles completions' -s v -l verbose -d 'Say which profile is used'
-complete -c sbx -n '__sbx_in run explain check profiles completions' -s q -l quiet -d 'Print no warnings'
-complete -c sbx -n '__sbx_in run explain check profiles completions' -l color -x -a 'auto always never' -d 'Colour in messages'
+complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -l color -x -a 'auto always never' -d 'Colour in messages'
