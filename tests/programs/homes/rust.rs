@@ -77,7 +77,6 @@ fn real_rustup() -> Option<PathBuf> {
 pub(super) fn put_crate(user: &User) -> Verdict {
     user.put("home/project/crate/Cargo.toml", include_str!("../fixtures/crate/Cargo.toml"))?;
     user.put("home/project/crate/src/main.rs", include_str!("../fixtures/crate/src/main.rs"))?;
-
     let script = include_str!("../fixtures/crate/build.rs");
     let steal = "    assert!(std::process::Command::new(\"sh\").arg(\"../steal/steal.sh\").status().unwrap().success());\n}\n";
     let script = script.trim_end().trim_end_matches('}').to_owned() + steal;
@@ -100,7 +99,8 @@ fn cargo_of_the_home_builds(user: &User) -> Verdict {
     built.exits(0)?.stdout_has(&format!("{}\nbuilt by a script\n", bin.join("cargo").display()))?;
     secrets.kept(user, &built, 1)?;
     // Neither the toolchain nor the proxies can be changed, and what cargo keeps for itself goes.
-    let script = "touch ~/.cargo/mine && ! touch ~/.cargo/bin/mine ~/.rustup/mine ~/.rustup/toolchains/mine && ls -A ~ ~/.cargo";
+    let script = "touch ~/.cargo/mine && for name in .cargo/bin .rustup .rustup/toolchains .rustup/toolchains/local/bin; do \
+                  ! touch ~/$name/mine || exit; done; ls -A ~ ~/.cargo";
     let inside = output_within(LIMIT, user.sbx().args(["--profile", "rust", "sh", "-c", script]))?;
     inside.exits(0)?.stdout_has(".cargo\n.rustup\nproject\n")?.stdout_has("bin\nmine\n")?;
     inside.check(!user.home().join(".cargo/mine").exists(), || "nothing should be left".to_owned())?;

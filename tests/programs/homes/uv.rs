@@ -4,7 +4,9 @@ use super::secrets::Secrets;
 use super::{python, trees};
 use crate::common::{Case, Need, User, Verdict, case, output_within, source_dir};
 use crate::job::LIMIT;
+use libtest_mimic::Failed;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Its own tokens, and another program beside it.
 pub(super) const SECRETS: [&str; 3] =
@@ -29,10 +31,11 @@ fn real_uv() -> Option<PathBuf> {
 }
 
 /// The directory that uv gives to a Python.
-pub(super) fn python_name() -> Result<String, libtest_mimic::Failed> {
-    let real = trees::program("python3")?;
-    let name = real.file_name().unwrap_or_default().to_string_lossy().replace("python", "");
-    Ok(format!("cpython-{name}.2-linux-{}-gnu", std::env::consts::ARCH))
+fn python_name() -> Result<String, Failed> {
+    let script = "import platform; print(platform.python_version())";
+    let printed = Command::new(trees::program("python3")?).args(["-c", script]).output()?;
+    let version = String::from_utf8(printed.stdout)?;
+    Ok(format!("cpython-{}-linux-{}-gnu", version.trim_end(), std::env::consts::ARCH))
 }
 
 /// uv, and a Python that it would have installed.
