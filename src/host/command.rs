@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The first executable that the command names on this host, by `PATH` when it holds no `/`. With
 /// `trusted_only`, directories of `PATH` that are relative, lie below `cwd`, or that everybody can write do not
-/// count: what lies there must not choose a profile.
+/// count: what lies there must not choose a profile. From `/usr` or the root directory, the system's own still do.
 pub fn find_command(
     command: &OsStr,
     path: Option<&OsStr>,
@@ -21,10 +21,14 @@ pub fn find_command(
         let path = Path::new(command);
         return Some(path.to_owned()).filter(|path| is_executable(path));
     }
+    let root = nix::unistd::geteuid().is_root();
     let trusted = |directory: &Path| {
-        directory.is_absolute()
-            && !cwd.is_some_and(|cwd| directory.starts_with(cwd))
-            && fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o002 == 0)
+        let Ok(metadata) = fs::metadata(directory) else { return false };
+        // Nobody but root has put anything there; and no project of root's is all of the machine.
+        let systems =
+            metadata.uid() == 0 && metadata.mode() & 0o022 == 0 && (!root || cwd == Some(Path::new("/")));
+        let in_project = cwd.is_some_and(|cwd| directory.starts_with(cwd));
+        directory.is_absolute() && metadata.mode() & 0o002 == 0 && (systems || !in_project)
     };
     std::env::split_paths(path?)
         .filter(|directory| !trusted_only || trusted(directory))
