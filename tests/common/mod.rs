@@ -40,7 +40,7 @@ pub use running::{Output, Running, output, output_with_input, output_within};
 pub use scratch::{Scratch, hello_source, source_dir};
 pub use snapshot::Snapshot;
 pub use trials::{Case, Verdict, run, run_in_parallel};
-pub use wait::wait_for;
+pub use wait::{wait_for, wait_for_within};
 
 /// A [`Case`] named after its function: `case!(exit_code)` or `case!(module::exit_code)`, where the
 /// name is the whole path.
