@@ -72,6 +72,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let home = home_inside(host, user)?;
     let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.uid));
     let namespaces = namespaces(profile, invocation, host)?;
+    let seccomp = walls::seccomp(profile, namespaces.nested.value)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
     let base = Base {
         profile,
@@ -109,7 +110,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         guarded: guarded(host),
         protect: protect::protected(profile),
         privileges: privileges(invocation),
-        seccomp: Some(walls::seccomp(profile)?),
+        seccomp: Some(seccomp),
         landlock_scope,
         landlock_files,
         limits,
@@ -156,6 +157,10 @@ fn namespaces(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
             hint: "run sbx as an ordinary user, or leave `namespaces.nested` at \"none\" or \"browser\"".to_owned(),
         });
     }
+    // Without a capability uid 0 can't be mapped once more (Linux 5.12, user_namespaces(7)): a browser that can make such a
+    // namespace finds out too late that it is of no use, where one that can't goes on with its filters alone.
+    let useless = host.uid == 0 && nested.value == Nested::Browser;
+    let nested = if useless { Setting::new(Nested::None, nested.origin) } else { nested };
     Ok(Namespaces {
         pid: true,
         uts: true,

@@ -92,7 +92,7 @@ fn landlock(
 }
 
 /// The filter: every word must be one, and together they must make a filter.
-pub(super) fn seccomp(profile: &Profile) -> Result<Seccomp, PlanError> {
+pub(super) fn seccomp(profile: &Profile, nested: Nested) -> Result<Seccomp, PlanError> {
     let (allow, deny) = (&profile.seccomp.allow, &profile.seccomp.deny);
     for word in allow.iter().chain(deny) {
         let wrong = |why| PlanError::SystemCall { why, origin: word.origin.clone() };
@@ -101,7 +101,7 @@ pub(super) fn seccomp(profile: &Profile) -> Result<Seccomp, PlanError> {
     let filter = Seccomp {
         allow: allow.clone(),
         deny: deny.clone(),
-        nested: match profile.namespaces.nested.value {
+        nested: match nested {
             Nested::None => NestedCalls::None,
             Nested::Browser => NestedCalls::Browser,
             Nested::Full => NestedCalls::Full,

@@ -2,7 +2,7 @@
 
 use crate::common::{Case, User, Verdict};
 use crate::server::Server;
-use crate::stage::{Browser, GREEN, found, page, sandbox, shot};
+use crate::stage::{Browser, GREEN, page, sandbox, shot};
 use std::process::{Command, Stdio};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -23,7 +23,7 @@ fn everywhere(user: &User, browser: Browser) -> Verdict {
     shot(user, sandbox(user).args(&words).arg(&file))?.shows(GREEN, 95)?;
     shot(user, sandbox(user).args(&words).arg(server.url("/page")))?.shows(GREEN, 95)?;
     let found = |directory| {
-        let mut sbx = found(user);
+        let mut sbx = user.sbx();
         sbx.args(&words).current_dir(directory);
         sbx
     };

@@ -90,18 +90,8 @@ impl Browser {
 
 /// `sbx --profile browser`.
 pub(crate) fn sandbox(user: &User) -> Command {
-    let mut sbx = found(user);
-    sbx.args(["--profile", "browser"]);
-    sbx
-}
-
-/// `sbx`, which finds the profile. Root's sandbox has uid 0 and no capability; the kernel lets nobody map uid 0 into a
-/// nested user namespace then, and Firefox's processes end where they can make one and not map it.
-pub(crate) fn found(user: &User) -> Command {
     let mut sbx = user.sbx();
-    if user.is_root() {
-        sbx.args(["--set", "namespaces.nested=none"]);
-    }
+    sbx.args(["--profile", "browser"]);
     sbx
 }
 

@@ -38,7 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(clocks_are_shifted),
         case!(abstract_sockets_are_scoped).needs(Need::Kernel(6, 12)),
         case!(nothing_nests_by_default),
-        case!(a_browser_nests_all_but_mounts),
+        case!(a_browser_nests_all_but_mounts).only_as_user(),
+        case!(roots_browser_nests_nothing).only_as_root(),
         case!(everything_nests_when_asked).only_as_user(),
         case!(root_cannot_have_everything).only_as_root(),
     ]
@@ -220,6 +221,12 @@ fn a_browser_nests_all_but_mounts(user: &User) -> Verdict {
     } else {
         Err(format!("works: {works:?}\n{errors}").into())
     }
+}
+
+/// It could make user namespaces, but map nobody there.
+fn roots_browser_nests_nothing(user: &User) -> Verdict {
+    let (works, errors) = nests(user, &["--set", "namespaces.nested=browser"])?;
+    if works.is_empty() { Ok(()) } else { Err(format!("works: {works:?}\n{errors}").into()) }
 }
 
 fn everything_nests_when_asked(user: &User) -> Verdict {

@@ -111,7 +111,7 @@ fn nested_namespaces() {
         ("browser", host(), Some(Nested::Browser)),
         ("full", host(), Some(Nested::Full)),
         ("none", root_host(), Some(Nested::None)),
-        ("browser", root_host(), Some(Nested::Browser)),
+        ("browser", root_host(), Some(Nested::None)),
         ("full", root_host(), None),
     ] {
         let found = plan_on(&host, &[&format!("[namespaces]\nnested = {text:?}")], &[]);
