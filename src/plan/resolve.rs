@@ -94,8 +94,6 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     set_pwd(&mut environment, &directory);
     let mut misses = Vec::new();
     let limits = limits(profile, invocation, host, &mut misses)?;
-    let landlock_scope = walls::landlock_scope(profile, invocation, host, &mut misses)?;
-    let landlock_files = walls::landlock_files(profile, invocation, host, &mut misses)?;
     let candidates = candidates(invocation, &environment, &directory.value.0);
     let command = arguments::words(&invocation.command, &shown, host, &directory.value.0);
     Ok(Plan {
@@ -111,8 +109,8 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         protect: protect::protected(profile),
         privileges: privileges(invocation),
         seccomp: Some(seccomp),
-        landlock_scope,
-        landlock_files,
+        landlock_scope: walls::landlock_scope(profile, invocation, host, &mut misses)?,
+        landlock_files: walls::landlock_files(profile, invocation, host, &mut misses)?,
         limits,
         exposed: desktop.exposed,
         environment,

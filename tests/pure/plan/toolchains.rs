@@ -58,7 +58,13 @@ fn only_what_a_profile_asks_for_is_looked_at() {
 #[test]
 fn each_word_finds_something() {
     let home = PathBuf::from(format!("/var/tmp/sbx-toolchains-{}", std::process::id()));
-    for part in [".rustup", ".nvm/versions/node/v1/etc", ".pyenv/versions", ".local/share/uv/python", "sdk"] {
+    for part in [
+        ".rustup/toolchains/stable/bin",
+        ".nvm/versions/node/v1/etc",
+        ".pyenv/versions/3/bin",
+        ".local/share/uv/python/3/bin/python3",
+        "sdk/go1/bin/go",
+    ] {
         fs::create_dir_all(home.join(part)).expect("a directory");
     }
     fs::write(home.join(".nvm/versions/node/v1/etc/npmrc"), "token").expect("a file");
