@@ -2,7 +2,7 @@
 
 use crate::common::{Case, Running, User, Verdict, output, wait_for_within};
 use crate::server::Server;
-use crate::stage::{GREEN, PATIENCE, end, finish, needs, page, private_home, sandbox};
+use crate::stage::{Browser, GREEN, PATIENCE, end, finish, needs, page, private_home, sandbox};
 use crate::x_server::XServer;
 use libtest_mimic::Failed;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,31 @@ use std::process::Command;
 
 pub(crate) fn cases() -> Vec<Case> {
     let programs = ["firefox", "Xvfb", "xauth", "import", "xdotool", "dbus-daemon"];
-    vec![needs(Case::new("remoting::lands_in_the_sandbox", lands_in_the_sandbox), &programs)]
+    let second = Case::new("remoting::a_second_start", a_second_start_opens_a_tab_of_the_first);
+    vec![
+        needs(Case::new("remoting::lands_in_the_sandbox", lands_in_the_sandbox), &programs),
+        Browser::Chromium.case(needs(second, &programs[1..5])),
+    ]
+}
+
+/// Two sandboxes, each with a host name and a PID 2 like the other's: by these alone Chromium would take the first one's lock for
+/// its own from before, and both would write one profile.
+fn a_second_start_opens_a_tab_of_the_first(user: &User) -> Verdict {
+    let pages = ["/first", "/second"].map(|path| (path, page(&format!("page-{}", &path[1..]), GREEN)));
+    let server = Server::start(pages.to_vec())?;
+    let x = XServer::start(user, "host")?;
+    let start = |path| {
+        let mut sbx = sandbox(user);
+        x.client(&mut sbx).args(["--set", "display.x11=host"]);
+        sbx.args(Browser::Chromium.windowed()).arg(server.url(path));
+        sbx
+    };
+    let first = Running::start(&mut start("/first"))?;
+    let window = x.window(user, "^page-first")?;
+    finish(&mut start("/second"))?.exits(0)?.stdout_has("existing browser session")?;
+    let with_second = x.window(user, "^page-second")?;
+    end(first)?;
+    if with_second == window { Ok(()) } else { Err("the page is in another window than the first".into()) }
 }
 
 /// Two starts of Firefox outside are one Firefox: the second finds the first on the session bus, and hands its page over. One in
