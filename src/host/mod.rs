@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub use arguments::NamedFile;
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
-pub use toolchains::Toolchain;
+pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};
 
 pub use command::{ELF_HEADER, elf_machine, find_command, is_executable, is_foreign_elf};
 
@@ -146,8 +146,8 @@ pub struct Host {
 pub struct Wanted {
     /// Parts of the desktop.
     pub desktop: DesktopParts,
-    /// Toolchains, by their words.
-    pub toolchains: Vec<&'static str>,
+    /// Kinds of toolchains.
+    pub toolchains: Vec<&'static ToolchainKind>,
     /// The command's words, where files among them are to be found.
     pub command: Vec<OsString>,
 }
@@ -160,7 +160,7 @@ impl Host {
     pub fn look_at(&mut self, wanted: &Wanted) -> Result<(), HostError> {
         self.desktop = Some(Desktop::look(self, wanted.desktop)?);
         self.toolchains =
-            wanted.toolchains.iter().map(|word| toolchains::find(self, word)).collect::<Result<_, _>>()?;
+            wanted.toolchains.iter().map(|kind| toolchains::find(self, kind)).collect::<Result<_, _>>()?;
         let cwd = match &self.cwd {
             WorkingDirectory::Known(path) => Some(path.as_path()),
             _ => None,

@@ -7,85 +7,31 @@ use std::path::{Path, PathBuf};
 use super::{Host, HostError, look};
 
 /// Where a kind of toolchain is kept, and what of it a program needs.
-struct Kind {
+#[derive(Debug, PartialEq, Eq)]
+pub struct ToolchainKind {
     /// The word for it in profiles.
-    word: &'static str,
+    pub word: &'static str,
     /// Its directories.
-    places: &'static [Place],
+    pub places: &'static [ToolchainPlace],
 }
 
 /// A directory that holds a toolchain, or parts of one.
-struct Place {
+#[derive(Debug, PartialEq, Eq)]
+pub struct ToolchainPlace {
     /// The variable that says where it is.
-    variable: &'static str,
+    pub variable: &'static str,
     /// Where it is without that, below the home directory.
-    default: &'static str,
+    pub default: &'static str,
     /// What is shown of it, read-only: patterns, in which a `*` stands for one whole name; an empty one is all of it. What is
     /// not named stays hidden, credentials above all.
-    show: &'static [&'static str],
+    pub show: &'static [&'static str],
     /// A pattern of what lies in whatever is shown: a variable may name any directory, but shows none that is no toolchain.
-    mark: &'static str,
+    pub mark: &'static str,
     /// What is hidden again of what is shown: patterns.
-    hide: &'static [&'static str],
+    pub hide: &'static [&'static str],
     /// Programs write into it: where it does not lie in the home directory, an empty one takes its place.
-    written: bool,
+    pub written: bool,
 }
-
-const KINDS: [Kind; 5] = [
-    Kind {
-        word: "rustup",
-        places: &[
-            Place { mark: "toolchains/*/bin", ..Place::at("RUSTUP_HOME", ".rustup", &[""]) },
-            // Beside these lie tokens, in `credentials.toml` and in `config.toml`.
-            Place { written: true, ..Place::at("CARGO_HOME", ".cargo", &["bin"]) },
-        ],
-    },
-    Kind {
-        word: "nvm",
-        places: &[Place {
-            hide: &["versions/node/*/etc/npmrc"],
-            ..Place::at(
-                "NVM_DIR",
-                ".nvm",
-                &["versions/node", "alias", "nvm.sh", "nvm-exec", "bash_completion", "default-packages"],
-            )
-        }],
-    },
-    Kind {
-        word: "pyenv",
-        places: &[Place {
-            mark: "versions/*/bin",
-            // Settings of pip for one version or an environment of it, with the addresses of its indexes.
-            hide: &["versions/*/pip.conf", "versions/*/envs/*/pip.conf"],
-            ..Place::at("PYENV_ROOT", ".pyenv", &[""])
-        }],
-    },
-    Kind {
-        word: "uv",
-        places: &[
-            Place {
-                mark: "bin/python3",
-                written: true,
-                ..Place::at("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", &["*"])
-            },
-            Place {
-                mark: "pyvenv.cfg",
-                written: true,
-                ..Place::at("UV_TOOL_DIR", ".local/share/uv/tools", &["*"])
-            },
-            Place::at("", ".local/bin", &["uv", "uvx"]),
-            Place { written: true, ..Place::at("CARGO_HOME", ".cargo", &["bin/uv", "bin/uvx"]) },
-        ],
-    },
-    Kind {
-        word: "go",
-        places: &[
-            Place { mark: "bin/go", ..Place::at("GOROOT", ".local/go", &[""]) },
-            Place { mark: "bin/go", ..Place::at("", "sdk", &["*"]) },
-            Place { written: true, ..Place::at("GOPATH", "go", &["bin"]) },
-        ],
-    },
-];
 
 /// What was found of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,11 +46,10 @@ pub struct Toolchain {
     pub written: Vec<PathBuf>,
 }
 
-/// What is there of a kind; nothing for a word that is none.
-pub(super) fn find(host: &Host, word: &str) -> Result<Toolchain, HostError> {
-    let mut found = Toolchain { word: word.to_owned(), ..Toolchain::default() };
-    let places = KINDS.iter().filter(|kind| kind.word == word).flat_map(|kind| kind.places);
-    for place in places {
+/// What is there of a kind.
+pub(super) fn find(host: &Host, kind: &ToolchainKind) -> Result<Toolchain, HostError> {
+    let mut found = Toolchain { word: kind.word.to_owned(), ..Toolchain::default() };
+    for place in kind.places {
         let Some(directory) = place.directory(host) else { continue };
         for pattern in place.show {
             for path in matching(&directory, pattern)? {
@@ -124,8 +69,9 @@ pub(super) fn find(host: &Host, word: &str) -> Result<Toolchain, HostError> {
     Ok(found)
 }
 
-impl Place {
-    const fn at(variable: &'static str, default: &'static str, show: &'static [&'static str]) -> Self {
+impl ToolchainPlace {
+    /// One of which this is shown, without a mark, and nothing hidden.
+    pub const fn at(variable: &'static str, default: &'static str, show: &'static [&'static str]) -> Self {
         Self { variable, default, show, mark: "", hide: &[], written: false }
     }
 

@@ -53,7 +53,7 @@ pub fn wanted(profile: &Profile, invocation: &Invocation) -> Wanted {
             sound: profile.audio_playback.value,
             gpu: profile.devices_gpu.value,
         },
-        toolchains: profile.toolchains.iter().map(|toolchain| toolchain.value.word()).collect(),
+        toolchains: profile.toolchains.iter().map(|toolchain| toolchains::kind(toolchain.value)).collect(),
         command: match profile.filesystem.arguments.value {
             ArgumentsMode::None => Vec::new(),
             ArgumentsMode::Ro | ArgumentsMode::Rw => invocation.command.clone(),

@@ -4,8 +4,80 @@
 use std::path::{Path, PathBuf};
 
 use super::mount::{Access, BindSource, Mount, MountOp};
-use crate::host::Host;
-use crate::profile::{Origin, Profile};
+use crate::host::{Host, ToolchainKind, ToolchainPlace};
+use crate::profile::{Origin, Profile, Toolchain};
+
+/// Where a toolchain is kept, what of that is shown, and what not.
+pub(super) fn kind(toolchain: Toolchain) -> &'static ToolchainKind {
+    match toolchain {
+        Toolchain::Rustup => &RUSTUP,
+        Toolchain::Nvm => &NVM,
+        Toolchain::Pyenv => &PYENV,
+        Toolchain::Uv => &UV,
+        Toolchain::Go => &GO,
+    }
+}
+
+static RUSTUP: ToolchainKind = ToolchainKind {
+    word: Toolchain::Rustup.word(),
+    places: &[
+        ToolchainPlace { mark: "toolchains/*/bin", ..ToolchainPlace::at("RUSTUP_HOME", ".rustup", &[""]) },
+        // Beside these lie tokens, in `credentials.toml` and in `config.toml`.
+        ToolchainPlace { written: true, ..ToolchainPlace::at("CARGO_HOME", ".cargo", &["bin"]) },
+    ],
+};
+
+static NVM: ToolchainKind = ToolchainKind {
+    word: Toolchain::Nvm.word(),
+    places: &[ToolchainPlace {
+        hide: &["versions/node/*/etc/npmrc"],
+        ..ToolchainPlace::at(
+            "NVM_DIR",
+            ".nvm",
+            &["versions/node", "alias", "nvm.sh", "nvm-exec", "bash_completion", "default-packages"],
+        )
+    }],
+};
+
+static PYENV: ToolchainKind = ToolchainKind {
+    word: Toolchain::Pyenv.word(),
+    places: &[ToolchainPlace {
+        mark: "versions/*/bin",
+        // Settings of pip for one version or an environment of it, with the addresses of its indexes.
+        hide: &["versions/*/pip.conf", "versions/*/envs/*/pip.conf"],
+        ..ToolchainPlace::at("PYENV_ROOT", ".pyenv", &[""])
+    }],
+};
+
+static UV: ToolchainKind = ToolchainKind {
+    word: Toolchain::Uv.word(),
+    places: &[
+        ToolchainPlace {
+            mark: "bin/python3",
+            written: true,
+            ..ToolchainPlace::at("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", &["*"])
+        },
+        ToolchainPlace {
+            mark: "pyvenv.cfg",
+            written: true,
+            ..ToolchainPlace::at("UV_TOOL_DIR", ".local/share/uv/tools", &["*"])
+        },
+        ToolchainPlace::at("", ".local/bin", &["uv", "uvx"]),
+        ToolchainPlace {
+            written: true,
+            ..ToolchainPlace::at("CARGO_HOME", ".cargo", &["bin/uv", "bin/uvx"])
+        },
+    ],
+};
+
+static GO: ToolchainKind = ToolchainKind {
+    word: Toolchain::Go.word(),
+    places: &[
+        ToolchainPlace { mark: "bin/go", ..ToolchainPlace::at("GOROOT", ".local/go", &[""]) },
+        ToolchainPlace { mark: "bin/go", ..ToolchainPlace::at("", "sdk", &["*"]) },
+        ToolchainPlace { written: true, ..ToolchainPlace::at("GOPATH", "go", &["bin"]) },
+    ],
+};
 
 /// The mounts of the toolchains that the profile names and the machine has.
 pub(super) fn mounts(profile: &Profile, host: &Host) -> Vec<Mount> {

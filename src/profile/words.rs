@@ -13,7 +13,7 @@ macro_rules! words {
             /// Every word of the set, in order.
             pub const WORDS: &[&str] = &[$($word),+];
             /// The word as it is written.
-            pub fn word(self) -> &'static str {
+            pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
             /// The value that `word` spells.

@@ -24,6 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
         of(Browser::Firefox, "downloads", downloads),
         of(Browser::Chromium, "downloads", downloads),
         Case::new("home::planted_links", links),
+        needs(Case::new("home::look", look), &["fc-list"]),
     ]
 }
 
@@ -166,5 +167,30 @@ fn links(user: &User) -> Verdict {
         fs::rename(&aside, &path)?;
         run()?.exits(0)?.stderr_is("")?;
     }
+    Ok(())
+}
+
+/// Fonts, themes and settings of toolkits in the user's home, read-only, also where the home is another one; other settings
+/// beside them are not there.
+fn look(user: &User) -> Verdict {
+    let shown = [".config/gtk-3.0/settings.ini", ".themes/Own/index.theme", ".icons/Own/index.theme"];
+    for path in shown {
+        user.put(user.home().join(path), format!("{path}\n"))?;
+    }
+    user.put("home/.config/other/settings.ini", "hidden\n")?;
+    let fonts = output(user.command("fc-list").args(["-f", "%{file}\n"]))?;
+    let font = fonts.text().lines().next().map(str::to_owned).ok_or("there is no font")?;
+    user.mkdir("home/.local/share/fonts")?;
+    user.copy(font, user.home().join(".local/share/fonts/own-font"))?;
+    let script = "cd; for file in .config/gtk-3.0/settings.ini .themes/Own/index.theme .icons/Own/index.theme; do cat $file
+        echo x 2>/dev/null >>$file && echo written; done; fc-list -f '%{file}\n' | grep -o own-font; ls .config/other 2>&1; true";
+    let missing = "ls: cannot access '.config/other': No such file or directory";
+    let expected = format!("{}\nown-font\n{missing}\n", shown.join("\n"));
+    for profile in ["base-gui", "browser"] {
+        let mut sbx = user.sbx();
+        output(sbx.args(["--profile", profile, "sh", "-c", script]))?.exits(0)?.stdout_is(&expected)?;
+    }
+    let without = output(user.sbx().args(["--profile", "shell", "sh", "-c", script]))?;
+    without.stdout_is(&format!("{missing}\n"))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use crate::common::{Case, Need, User, Verdict, case, output};
 use crate::filters::filtered;
-use crate::limits::{IN_USER, MAPPED};
+use crate::limits::{IN_CHILDREN, IN_USER, MAPPED};
 use crate::report::{Expected, compare, finds, outer, parse, plain};
 use nix::errno::Errno;
 
@@ -105,8 +105,7 @@ fn debian_switched_off(user: &User) -> Verdict {
     let remedy = "as root: sysctl -w kernel.unprivileged_userns_clone=1";
     let fault =
         format!("{} {}", settings("unprivileged_userns_clone=0"), filtered(&["clone3"], Errno::EPERM));
-    let untried = [&["user-namespace"], IN_USER].concat();
-    finds(user, outer, &fault, &[("clone3", "missing", cause, remedy), YAMA], &untried)?;
+    finds(user, outer, &fault, &[("clone3", "missing", cause, remedy), YAMA], IN_CHILDREN)?;
     // Switched on it is not the cause.
     let fault =
         format!("{} {}", settings("unprivileged_userns_clone=1"), filtered(&["clone3"], Errno::EPERM));
@@ -115,7 +114,7 @@ fn debian_switched_off(user: &User) -> Verdict {
         outer,
         &fault,
         &[("clone3", "missing", "a seccomp filter", "run sbx outside"), YAMA],
-        &untried,
+        IN_CHILDREN,
     )
     .map(drop)
 }

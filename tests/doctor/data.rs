@@ -1,7 +1,7 @@
 //! Machines that are not at hand, as data: AppArmor, SELinux, old kernels, kernels without parts.
 
 use crate::common::{Case, User, Verdict};
-use crate::limits::{IN_USER, MAPPED};
+use crate::limits::{IN_CHILDREN, IN_USER, MAPPED};
 use crate::report::{Expected, Report, Told, compare};
 use nix::errno::Errno;
 use sbx::cause::Machine;
@@ -269,26 +269,7 @@ const ROWS: &[Row] = &[
         "before_clone3",
         |facts| stop(facts, Step::Clone3, Errno::ENOSYS, 8),
         &[("clone3", "missing", "a kernel before 5.3", "clone3")],
-        &[
-            "user-namespace",
-            "id-maps",
-            "mount-namespace",
-            "pid-namespace",
-            "uts-namespace",
-            "ipc-namespace",
-            "cgroup-namespace",
-            "network-namespace",
-            "loopback",
-            "mounts",
-            "proc",
-            "ceilings",
-            "devpts",
-            "mqueue",
-            "pivot-root",
-            "capabilities",
-            "time-namespace",
-            "overlay",
-        ],
+        IN_CHILDREN,
     ),
     row(
         "before_mount_setattr",

@@ -2,7 +2,7 @@
 //! doctor.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::limits::IN_USER;
+use crate::limits::IN_CHILDREN;
 use crate::report::{Expected, finds, outer, parse, plain};
 use nix::errno::Errno;
 use seccompiler::{
@@ -104,20 +104,13 @@ pub(crate) fn filtered(calls: &[&str], errno: Errno) -> String {
     format!("exec $FILTERED {WORD} {} --", rules.join(" "))
 }
 
-const IN_CLONE: &[&str] = &["user-namespace"];
-
-/// Where `clone3` does not work no namespace can be tried.
-fn without_clone3() -> Vec<&'static str> {
-    [IN_CLONE, IN_USER].concat()
-}
-
 const OUTSIDE: &str = "or run sbx outside the container";
 
 fn clone3_is_refused(user: &User) -> Verdict {
     let cause = "a seccomp filter that this process runs under forbids user namespaces";
     for errno in [Errno::EPERM, Errno::EACCES] {
         let fault = filtered(&["clone3"], errno);
-        finds(user, plain, &fault, &[("clone3", "missing", cause, OUTSIDE)], &without_clone3())?;
+        finds(user, plain, &fault, &[("clone3", "missing", cause, OUTSIDE)], IN_CHILDREN)?;
     }
     Ok(())
 }
@@ -125,20 +118,20 @@ fn clone3_is_refused(user: &User) -> Verdict {
 fn clone3_is_hidden(user: &User) -> Verdict {
     let cause = "the clone3 system call is not available here (a container's seccomp filter, or a kernel";
     let expected = ("clone3", "missing", cause, "allow clone3 and user namespaces");
-    finds(user, plain, &filtered(&["clone3"], Errno::ENOSYS), &[expected], &without_clone3()).map(drop)
+    finds(user, plain, &filtered(&["clone3"], Errno::ENOSYS), &[expected], IN_CHILDREN).map(drop)
 }
 
 fn clone3_kills(user: &User) -> Verdict {
     let fault = format!("exec $FILTERED {WORD} clone3=-1 --");
     let expected = ("clone3", "missing", "whoever tries it is killed", OUTSIDE);
-    finds(user, plain, &fault, &[expected], &without_clone3()).map(drop)
+    finds(user, plain, &fault, &[expected], IN_CHILDREN).map(drop)
 }
 
 /// clone3 is hidden, so that its flags can be seen; then clone and unshare for a user namespace are refused.
 fn a_container_engines_filter(user: &User) -> Verdict {
     let fault = "exec $FILTERED --filtered clone-newuser=1 unshare-newuser=1 clone3=38 --";
     let expected = ("clone3", "missing", "a container's seccomp filter", OUTSIDE);
-    finds(user, plain, fault, &[expected], &without_clone3())?;
+    finds(user, plain, fault, &[expected], IN_CHILDREN)?;
     // A filter that forgets clone3 forbids nothing that sbx needs.
     let fault = "exec $FILTERED --filtered clone-newuser=1 unshare-newuser=1 --";
     finds(user, plain, fault, &[], &[])?;

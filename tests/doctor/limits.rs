@@ -17,15 +17,16 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.into_iter().map(|case| case.needs(Need::Program("unshare"))).collect()
 }
 
-/// What is tried in a user namespace.
-pub(crate) const IN_USER: &[&str] = &[
+/// What is tried once processes can be made: the user namespace, then what needs one, then what needs the user mapped there.
+pub(crate) const IN_CHILDREN: &[&str] = &[
+    "user-namespace",
     "id-maps",
     "mount-namespace",
     "pid-namespace",
-    "uts-namespace",
     "ipc-namespace",
     "cgroup-namespace",
     "network-namespace",
+    "uts-namespace",
     "loopback",
     "mounts",
     "proc",
@@ -38,20 +39,11 @@ pub(crate) const IN_USER: &[&str] = &[
     "overlay",
 ];
 
-/// What is tried there once the user is mapped.
-pub(crate) const MAPPED: &[&str] = &[
-    "loopback",
-    "uts-namespace",
-    "mounts",
-    "proc",
-    "ceilings",
-    "devpts",
-    "mqueue",
-    "pivot-root",
-    "capabilities",
-    "time-namespace",
-    "overlay",
-];
+/// What is tried in a user namespace.
+pub(crate) const IN_USER: &[&str] = IN_CHILDREN.split_at(1).1;
+
+/// What is tried there once the user is mapped. A host name of its own counts with its namespace.
+pub(crate) const MAPPED: &[&str] = IN_CHILDREN.split_at(7).1;
 
 fn off(user: &User, kind: &str, name: &str, untried: &[&str]) -> Verdict {
     let fault = format!("echo 0 >/proc/sys/user/max_{kind}_namespaces; exec");

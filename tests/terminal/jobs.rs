@@ -42,16 +42,20 @@ fn sleeper(terminal: &mut Terminal) -> Result<i32, libtest_mimic::Failed> {
     payload(terminal)
 }
 
-fn stop(terminal: &mut Terminal, program: i32) -> Verdict {
+pub(crate) fn stop(terminal: &mut Terminal, program: i32) -> Verdict {
     terminal.keys(CTRL_Z)?;
     terminal.await_shell()?;
     terminal.until("the program is stopped", |_| state(program) == Some('T'))
 }
 
-fn end_by_key(terminal: &mut Terminal, shell: Shell, program: i32) -> Verdict {
+pub(crate) fn continue_in_the_foreground(terminal: &mut Terminal, program: i32) -> Verdict {
     terminal.line("fg")?;
     terminal.await_program()?;
-    terminal.until("the program goes on", |_| state(program) == Some('S'))?;
+    terminal.until("the program goes on", |_| state(program) == Some('S'))
+}
+
+fn end_by_key(terminal: &mut Terminal, shell: Shell, program: i32) -> Verdict {
+    continue_in_the_foreground(terminal, program)?;
     terminal.keys(CTRL_C)?;
     terminal.await_shell()?;
     terminal.ended_with(shell.status_of_resumed(130))

@@ -3,8 +3,10 @@
 use crate::common::{Case, User, Verdict};
 use crate::driver::{Terminal, state};
 use crate::inside::payload;
-use crate::jobs::{gets_its_own_in_the_foreground, the_shell_keeps_its_keys};
-use crate::keys::{CTRL_C, CTRL_Z, ConcatAll as _};
+use crate::jobs::{
+    continue_in_the_foreground, gets_its_own_in_the_foreground, stop, the_shell_keeps_its_keys,
+};
+use crate::keys::{CTRL_C, ConcatAll as _};
 use crate::shell::{Shell, in_shells};
 
 const INHERIT: &str = "sbx --set terminal.mode=inherit";
@@ -42,13 +44,9 @@ fn stopped(user: &User, shell: Shell, sbx: &str) -> Verdict {
     terminal.expect("ready")?;
     let program = payload(&terminal)?;
     for _ in 0..3 {
-        terminal.keys(CTRL_Z)?;
-        terminal.await_shell()?;
-        terminal.until("the program is stopped", |_| state(program) == Some('T'))?;
+        stop(&mut terminal, program)?;
         terminal.run_for("echo ali\"\"ve", 0)?;
-        terminal.line("fg")?;
-        terminal.await_program()?;
-        terminal.until("the program goes on", |_| state(program) == Some('S'))?;
+        continue_in_the_foreground(&mut terminal, program)?;
     }
     terminal.keys(CTRL_C)?;
     terminal.await_shell()?;

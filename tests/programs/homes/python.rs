@@ -15,7 +15,7 @@ pub(super) const SECRETS: [&str; 6] = [
     "home/.config/pip/pip.conf",
     "home/.pip/pip.conf",
     "home/.pyenv/versions/3.0.1/pip.conf",
-    "home/.pyenv/versions/3.0.1/envs/work/pip.conf",
+    "home/.pyenv/versions/3.0.1/envs/office/pip.conf",
 ];
 
 /// For machines that have no pyenv that everybody may read: what its shims do.
@@ -58,8 +58,8 @@ pub(super) fn install(user: &User, prefix: &Path) -> Result<(), Failed> {
 pub(super) fn lay_out(user: &User, root: &str) -> Verdict {
     let root = user.dir().join(root);
     install(user, &root.join("versions/3.0.1"))?;
-    user.mkdir(root.join("versions/3.0.1/envs/work/bin"))?;
-    trees::point(user, root.join("versions/work"), root.join("versions/3.0.1/envs/work"))?;
+    user.mkdir(root.join("versions/3.0.1/envs/office/bin"))?;
+    trees::point(user, root.join("versions/office"), root.join("versions/3.0.1/envs/office"))?;
     user.put(root.join("version"), "3.0.1\n")?;
     let Some(real) = real_pyenv() else {
         user.put_program(root.join("shims/python3"), SHIM)?;

@@ -1,7 +1,7 @@
 //! Toolchains of a made-up home.
 
 use crate::plan::given::{below, host, plan_on, profile, typed};
-use sbx::host::{Host, Toolchain, Wanted};
+use sbx::host::{Host, Toolchain};
 use sbx::plan::wanted;
 use std::fs;
 use std::path::PathBuf;
@@ -49,12 +49,12 @@ fn only_what_a_profile_asks_for_is_looked_at() {
         "toolchains = ['uv', 'go']",
         "toolchains = ['rustup', '-uv']\n[display]\nwayland = 'optional'\n[filesystem]\narguments = 'ro'",
     ]);
-    assert_eq!(all.toolchains, ["go", "rustup"]);
+    let words: Vec<&str> = all.toolchains.iter().map(|kind| kind.word).collect();
+    assert_eq!(words, ["go", "rustup"]);
     assert!(all.desktop.wayland && !all.desktop.x11 && !all.desktop.gpu && !all.desktop.sound);
     assert_eq!(all.command, ["tool"]);
 }
 
-/// The words of profiles and what the machine is searched for are two tables.
 #[test]
 fn each_word_finds_something() {
     let home = PathBuf::from(format!("/var/tmp/sbx-toolchains-{}", std::process::id()));
@@ -70,7 +70,7 @@ fn each_word_finds_something() {
     fs::write(home.join(".nvm/versions/node/v1/etc/npmrc"), "token").expect("a file");
     let words = sbx::profile::Toolchain::WORDS.to_vec();
     let mut machine = Host { home: Some(home.clone()), real_homes: vec![home.clone()], ..host() };
-    let looked = machine.look_at(&Wanted { toolchains: words.clone(), ..Wanted::default() });
+    let looked = machine.look_at(&wanted(&profile(&[&format!("toolchains = {words:?}")], &[]), &typed(&[])));
     fs::remove_dir_all(&home).expect("to remove it");
     looked.expect("a look");
     for (word, found) in words.iter().zip(&machine.toolchains) {
@@ -91,7 +91,7 @@ fn the_home_is_no_toolchain() {
         machine
             .environment
             .extend(crate::plan::given::variables(&[("NVM_DIR", place), ("CARGO_HOME", place)]));
-        let wanted = Wanted { toolchains: vec!["nvm", "rustup"], ..Wanted::default() };
+        let wanted = wanted(&profile(&["toolchains = ['nvm', 'rustup']"], &[]), &typed(&[]));
         machine.look_at(&wanted).expect("a look");
         for found in &machine.toolchains {
             assert!(found.read.is_empty() && found.written.is_empty(), "{place}: {found:?}");
