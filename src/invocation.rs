@@ -77,6 +77,8 @@ pub struct Invocation {
     pub strict: bool,
     /// `--status-fd`.
     pub status_fd: Option<i32>,
+    /// `--report`.
+    pub report: bool,
     /// The command and its arguments; empty for `explain` without one.
     pub command: Vec<OsString>,
 }

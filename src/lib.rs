@@ -9,6 +9,7 @@
 //! The library exists for the tests, which edit a [`plan::Plan`] and run it; it promises no stable interface.
 
 pub mod cause;
+pub mod cgroup;
 pub mod cli;
 mod deadline;
 pub mod diag;
@@ -17,28 +18,33 @@ pub mod exec;
 pub mod explain;
 pub mod host;
 pub mod invocation;
+pub mod manage;
 pub mod plan;
 pub mod profile;
+pub mod registry;
+mod report;
 pub mod seccomp;
 pub mod status;
 pub mod sys;
+mod verbs;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cli::{Action, Format, ListFormat, Output, UsageError, When};
+use cli::{Action, Format, ListFormat, Output, UsageError, Verb, When};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use doctor::DoctorError;
-use exec::{ExecError, Finished, Outcome};
+use exec::{ExecError, Finished, Outcome, Started};
 use host::{Host, HostError, WorkingDirectory};
 use invocation::Invocation;
 use plan::{Plan, PlanError};
 use profile::search::SearchPath;
 use profile::{Profile, ProfileError, load};
 use status::StatusLines;
+use verbs::{Done, Failed};
 
 /// sbx itself refused or failed, and nothing ran.
 const REFUSED: u8 = 125;
@@ -98,13 +104,7 @@ pub fn main() -> ExitCode {
     };
     match action {
         Action::Run(invocation, output) => match run(&invocation, output) {
-            Ok(outcome) => {
-                if let Outcome::Signaled(signal) = outcome {
-                    // Whoever started sbx sees what it would see of the command.
-                    sys::signal::die_of(signal);
-                }
-                ExitCode::from(outcome.exit_code())
-            }
+            Ok(outcome) => end_as(outcome),
             Err(error) => refuse(&error, output),
         },
         Action::Explain(invocation, format, output) => match explain(&invocation, format, output) {
@@ -120,8 +120,39 @@ pub fn main() -> ExitCode {
             Ok(code) => code,
             Err(error) => refuse(&error, output),
         },
+        Action::Manage(verb, output) => manage(verb, output),
         Action::Print(text) => print(&text),
     }
+}
+
+/// A verb about sandboxes that run: 0, 1 when there is none of that name, 125; for `exec` the program's own status.
+fn manage(verb: Verb, output: Output) -> ExitCode {
+    let (word, is_exec) = (verb.word(), matches!(verb, Verb::Exec { .. }));
+    let host = match host::probe() {
+        Ok(host) => host,
+        Err(error) => return refuse(&Error::Host(error), output),
+    };
+    match verbs::carry_out(verb, host, |text| print(text) == ExitCode::SUCCESS) {
+        Ok(Done::Printed(text)) => print(&text),
+        Ok(Done::Ended(outcome)) => end_as(outcome),
+        Err(Failed::Exec(error)) => refuse(&Error::Exec(error), output),
+        Err(Failed::Manage(error)) => {
+            tell(&diag::render(Severity::Error, &error, wants_color(output)));
+            let negative = error.is_negative();
+            if negative {
+                tell(&format!("  hint: to run a program of that name: sbx -- {word}\n"));
+            }
+            ExitCode::from(if negative && !is_exec { 1 } else { REFUSED })
+        }
+    }
+}
+
+/// Whoever started sbx sees what it would see of the command.
+fn end_as(outcome: Outcome) -> ExitCode {
+    if let Outcome::Signaled(signal) = outcome {
+        sys::signal::die_of(signal);
+    }
+    ExitCode::from(outcome.exit_code())
 }
 
 fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
@@ -135,11 +166,12 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
         None => run_with(&status, invocation, output),
     };
     result
-        .inspect(|outcome| status.ended(*outcome))
+        .inspect(|finished| status.ended(finished))
         .inspect_err(|error| status.failed(&error.diagnose().to_string(), error.exit_status()))
+        .map(|finished| finished.outcome)
 }
 
-fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
+fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Result<Finished, Error> {
     let lines = *status;
     let deadline = Deadline::start(REFUSED, move |message| lines.failed(message, REFUSED));
     let plan = plan(invocation, output)?;
@@ -153,17 +185,20 @@ fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Re
     for miss in plan.misses.iter().filter(|_| !output.quiet) {
         tell(&format!("sbx: warning: {miss}\n"));
     }
-    let Finished { outcome, appeared } =
-        exec::run_and_tell(&plan, || drop(deadline), |started| status.started(&plan, started))
-            .map_err(Error::Exec)?;
-    if let (Outcome::TimedOut, Some(limit), false) = (outcome, &plan.limits.timeout, output.quiet) {
-        tell(&format!("sbx: warning: ended the command: its time of {:?} was up\n", limit.value));
+    let started = |started: Started<'_>| {
+        for miss in started.misses.iter().filter(|_| !output.quiet) {
+            tell(&format!("sbx: warning: {miss}\n"));
+        }
+        status.started(&plan, started);
+    };
+    let finished = exec::run_and_tell(&plan, || drop(deadline), started).map_err(Error::Exec)?;
+    for line in report::of_end(&plan, &finished).iter().filter(|_| !output.quiet) {
+        tell(&format!("sbx: warning: {line}\n"));
     }
-    for path in appeared.iter().filter(|_| !output.quiet) {
-        let path = diag::quote(path);
-        tell(&format!("sbx: warning: {path} is new, and can make programs run outside: look at it first\n"));
+    if plan.report {
+        tell(&report::of_use(&finished));
     }
-    Ok(outcome)
+    Ok(finished)
 }
 
 fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<String, Error> {
@@ -191,7 +226,8 @@ pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
     for warning in warnings.iter().filter(|_| !output.quiet) {
         tell(&diag::render(Severity::Warning, warning, wants_color(output)));
     }
-    host.look_at(&plan::wanted(&profile, invocation)).map_err(Error::Host)?;
+    let wanted = plan::wanted(&profile, invocation, &host).map_err(Error::Plan)?;
+    host.look_at(&wanted).map_err(Error::Host)?;
     plan::resolve(&profile, invocation, &host).map_err(Error::Plan)
 }
 

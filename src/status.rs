@@ -5,15 +5,13 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
 use serde_json::{Value, json};
 
-use crate::exec::{Outcome, Started};
+use crate::exec::{Finished, Outcome, Started, Times};
 use crate::plan::Plan;
 use crate::profile::Level;
 use crate::sys::process;
@@ -25,7 +23,6 @@ const VERSION: u32 = 1;
 #[derive(Clone, Copy, Debug)]
 pub struct StatusLines {
     fd: Option<i32>,
-    start: Instant,
 }
 
 impl StatusLines {
@@ -40,7 +37,7 @@ impl StatusLines {
                 return Err(Errno::EBADF);
             }
         }
-        Ok(Self { fd, start: Instant::now() })
+        Ok(Self { fd })
     }
 
     fn write(&self, line: &Value) {
@@ -58,7 +55,7 @@ impl StatusLines {
     }
 
     /// The command runs.
-    pub fn started(&self, plan: &Plan, started: Started) {
+    pub fn started(&self, plan: &Plan, started: Started<'_>) {
         if self.fd.is_none() {
             return;
         }
@@ -67,37 +64,50 @@ impl StatusLines {
             "version": VERSION,
             "event": "started",
             "profile": plan.profile,
+            "name": started.name,
+            "cgroup": started.cgroup.zip(plan.cgroup.as_ref()).map(|(path, cgroup)| {
+                json!({ "rung": cgroup.place.word(), "path": path.to_string_lossy() })
+            }),
             "init": started.init,
             "pid": command,
             "namespaces": namespaces(command.unwrap_or(started.init)),
             "enforced": walls(plan, true),
             "not-enforced": walls(plan, false),
-            "warnings": plan.misses,
+            "warnings": plan.misses.iter().chain(started.misses).collect::<Vec<_>>(),
         }));
     }
 
     /// The command has ended.
-    pub fn ended(&self, outcome: Outcome) {
+    pub fn ended(&self, finished: &Finished) {
+        let outcome = finished.outcome;
         let (why, code, signal) = match outcome {
             Outcome::Exited(code) => ("exited", Some(code), None),
             Outcome::Signaled(signal) => ("signaled", None, Some(signal)),
             Outcome::TimedOut => ("timeout", None, None),
+            Outcome::OutOfMemory { .. } => ("out-of-memory", None, None),
         };
-        let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
-        let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        let Times { wall, user, system } = finished.times;
+        let usage = finished.usage.unwrap_or_default();
+        // The kernel counts KiB.
+        let resident = getrusage(UsageWho::RUSAGE_CHILDREN).map(|usage| usage.max_rss() * 1024);
         self.write(&json!({
             "version": VERSION,
             "event": "ended",
             "why": why,
             "exit-code": code,
             "signal": signal,
+            "oom": matches!(outcome, Outcome::OutOfMemory { .. }),
             "status": outcome.exit_code(),
             "resources": {
-                "wall-seconds": self.start.elapsed().as_secs_f64(),
-                "user-seconds": usage.as_ref().map(|usage| seconds(usage.user_time())).unwrap_or_default(),
-                "system-seconds": usage.as_ref().map(|usage| seconds(usage.system_time())).unwrap_or_default(),
-                // The kernel counts KiB.
-                "max-rss-bytes": usage.as_ref().map(|usage| usage.max_rss() * 1024).unwrap_or_default(),
+                "wall-seconds": wall.as_secs_f64(),
+                "user-seconds": user.as_secs_f64(),
+                "system-seconds": system.as_secs_f64(),
+                "max-rss-bytes": resident.unwrap_or_default(),
+                "memory-peak-bytes": usage.memory_peak,
+                "processes-peak": usage.processes_peak,
+                "read-bytes": usage.read,
+                "written-bytes": usage.written,
+                "throttled-seconds": usage.throttled.map(|time| time as f64 / 1e6),
             },
         }));
     }

@@ -4,6 +4,7 @@
 mod completions;
 mod error;
 mod run;
+mod verbs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::profile;
 
 pub use error::UsageError;
 pub use run::RunOptions;
+pub use verbs::Verb;
 
 /// Words that are verbs in first position; those of parts that do not exist yet are reserved.
 pub const VERBS: &[&str] = &[
@@ -113,6 +115,8 @@ pub enum Action {
     Profiles(ListFormat, Output),
     /// Say whether sandboxes work here.
     Doctor(Format, Output),
+    /// Do something with sandboxes that run.
+    Manage(Verb, Output),
     /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
@@ -124,18 +128,26 @@ Verbs, only as the very first word:
   check        check profile files
   profiles     list the profiles there are
   doctor       say whether sandboxes work here, and if not, why and what to do
+  ps           list the sandboxes that run
+  stats        say what they use, and what they may use
+  pause        stop everything in one
+  resume       let it go on
+  stop         end one
+  limit        set new limits for one
+  exec         run a further program in one
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
   help         print this text
 
 Exit status: the command's own; 128+N when signal N killed it; 124 when its time was up; 125 when
 sbx refused and nothing ran; 126 when COMMAND is not executable; 127 when it is not found; 137 when
-somebody outside killed the sandbox.
+it had no memory left, or somebody outside killed the sandbox.
 
 Examples:
   sbx make                         build here, without network and without your home
   sbx --profile build --rw ~/.cache/ccache make -j4
   sbx --net host --hide .env npm install
+  sbx --memory 2G --cpus 1.5 --name tests make check
   sbx explain --profile shell      what would the shell profile give?
 
 sbx(1) has the options in full, sbx-profile(5) the profiles.";
@@ -247,14 +259,16 @@ struct DoctorCommand {
 
 /// The `clap` commands, for tests that compare documentation with them.
 pub fn commands() -> Vec<clap::Command> {
-    vec![
+    let mut commands = vec![
         RunCommand::command(),
         ExplainCommand::command(),
         CheckCommand::command(),
         ProfilesCommand::command(),
         CompletionsCommand::command(),
         DoctorCommand::command(),
-    ]
+    ];
+    commands.extend(verbs::commands());
+    commands
 }
 
 /// Reads the arguments, without the program's own name.
@@ -276,7 +290,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
-        Some(verb) => Err(UsageError::ReservedVerb(verb.to_owned())),
+        Some(verb) => {
+            verbs::parse(verb, rest).unwrap_or_else(|| Err(UsageError::ReservedVerb(verb.to_owned())))
+        }
     }
 }
 

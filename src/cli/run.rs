@@ -11,6 +11,7 @@ use clap::{ArgMatches, Args};
 use super::{Output, UsageError, When};
 use crate::diag::quote;
 use crate::invocation::{EnvFlag, Invocation, PathFlag};
+use crate::profile::limits::{check_cpus, check_memory};
 use crate::profile::value::{self, ByteSize};
 use crate::profile::{CwdMode, EntryKind, NetworkMode};
 
@@ -88,16 +89,16 @@ pub struct RunOptions {
     #[arg(hide = true, long, value_name = "PORT", help_heading = "Network")]
     publish: Vec<String>,
 
-    /// Bytes of memory
-    #[arg(hide = true, long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
+    /// Memory of all its processes together, such as 512M
+    #[arg(long, value_name = "SIZE", value_parser = memory, allow_hyphen_values = true, help_heading = "Limits")]
     memory: Option<ByteSize>,
-    /// Bytes of swap
-    #[arg(hide = true, long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
+    /// Swap besides that (default: none where memory is limited)
+    #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse, allow_hyphen_values = true, help_heading = "Limits")]
     swap: Option<ByteSize>,
-    /// Processors
-    #[arg(hide = true, long, value_name = "N", value_parser = cpus, allow_negative_numbers = true, help_heading = "Limits")]
+    /// Processors, such as 1.5
+    #[arg(long, value_name = "N", value_parser = cpus, allow_negative_numbers = true, help_heading = "Limits")]
     cpus: Option<f64>,
-    /// Processes and threads (the kernel does not hold root to it)
+    /// Processes and threads
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "Limits")]
     pids: Option<u64>,
     /// End COMMAND after this time, such as 30s or 1h30m
@@ -111,7 +112,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME", value_parser = value::parse_hostname, allow_hyphen_values = true, help_heading = "Sandbox")]
     hostname: Option<String>,
     /// Call the sandbox NAME
-    #[arg(hide = true, long, value_name = "NAME", help_heading = "Sandbox")]
+    #[arg(long, value_name = "NAME", value_parser = value::parse_sandbox_name, allow_hyphen_values = true, help_heading = "Sandbox")]
     name: Option<String>,
     /// Hand over descriptor N, 3 or above
     #[arg(long = "keep-fd", value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Sandbox")]
@@ -125,6 +126,9 @@ pub struct RunOptions {
     /// Write JSON lines about the run to descriptor N
     #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Messages")]
     status_fd: Option<i32>,
+    /// Say at the end what was used
+    #[arg(long, help_heading = "Messages")]
+    report: bool,
 }
 
 impl RunOptions {
@@ -159,6 +163,7 @@ impl RunOptions {
             die_with_parent: self.die_with_parent,
             strict: self.strict,
             status_fd: self.status_fd,
+            report: self.report,
             command,
         };
         Ok((invocation, self.messages.output()))
@@ -222,7 +227,7 @@ fn path_flag(name: &str, kind: EntryKind, typed: &OsStr) -> Result<PathFlag, Usa
     Ok(PathFlag { kind, typed: typed.to_owned(), path, dest })
 }
 
-fn env_flag(typed: &OsStr) -> Result<EnvFlag, UsageError> {
+pub(super) fn env_flag(typed: &OsStr) -> Result<EnvFlag, UsageError> {
     let bytes = typed.as_bytes();
     let equals = bytes.iter().position(|byte| *byte == b'=');
     let (name, value) = match equals {
@@ -257,8 +262,11 @@ fn descriptor(text: &str) -> Result<i32, String> {
 }
 
 fn cpus(text: &str) -> Result<f64, String> {
-    let cpus: f64 = text.parse().map_err(|_| format!("{} is not a number", quote(text)))?;
-    if cpus.is_finite() && cpus > 0.0 { Ok(cpus) } else { Err(format!("{} is not above 0", quote(text))) }
+    check_cpus(text.parse().map_err(|_| format!("{} is not a number", quote(text)))?)
+}
+
+fn memory(text: &str) -> Result<ByteSize, String> {
+    ByteSize::parse(text).and_then(check_memory)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -1,7 +1,7 @@
 //! Why a plan could not be carried out.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,11 +10,13 @@ use nix::errno::Errno;
 use super::cause;
 use super::prepare::Prepared;
 use super::step::{DIFFERENCES, Failure, Step};
+use super::unrunnable::program_error;
 use crate::cause::Cause;
 use crate::diag::{Diagnose, Location, errno_words, quote};
 use crate::host;
 use crate::plan::{BindSource, Mount, MountOp, Plan};
 use crate::profile::Origin;
+use crate::registry::RegistryError;
 
 /// Why the command did not run, or did not run to its end.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +118,24 @@ pub enum ExecError {
         /// What would have to be visible inside, and is not.
         outside: Option<PathBuf>,
     },
+    /// What somebody insists on can't be had.
+    Unmet {
+        /// What: `limit memory`.
+        what: String,
+        /// Why not.
+        why: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A sandbox did not run a further program.
+    Refused {
+        /// In whole words.
+        message: String,
+        /// The exit status for it.
+        status: u8,
+    },
+    /// The sandbox can't be registered by the name that was asked for.
+    Registry(RegistryError),
     /// The set-up inside took longer than this: a source does not answer.
     NoAnswer(std::time::Duration),
     /// The process that started sbx, which was to be watched, is in another PID namespace.
@@ -139,6 +159,7 @@ impl ExecError {
             ExecError::NotFound { .. } => 127,
             ExecError::NotExecutable { .. } => 126,
             ExecError::InitKilled { ran: true } => 137,
+            ExecError::Refused { status, .. } => *status,
             _ => 125,
         }
     }
@@ -147,7 +168,11 @@ impl ExecError {
     pub(super) fn of_failure(plan: &Plan, prepared: &Prepared, failure: Failure) -> Self {
         let item = failure.item as usize;
         let object = match failure.step {
-            Step::Exec | Step::Interpreter => return program_error(plan, prepared.candidates.len(), failure),
+            Step::Exec | Step::Interpreter => {
+                let command = plan.command.first().cloned().unwrap_or_default();
+                let tried = prepared.candidates.len().min(plan.candidates.len());
+                return program_error(&command, &plan.candidates[..tried], failure);
+            }
             Step::Directory => quote(&plan.directory.value.0),
             Step::Descriptors => plan.keep_fds.get(item).map_or_else(String::new, ToString::to_string),
             Step::Hostname => quote(&plan.hostname.value),
@@ -172,6 +197,18 @@ impl ExecError {
     }
 }
 
+impl ExecError {
+    /// The message for a program that was to join a sandbox.
+    pub(super) fn of_joining(plan: &Plan, command: &OsStr, candidates: &[PathBuf], failure: Failure) -> Self {
+        let object = match failure.step {
+            Step::Exec | Step::Interpreter => return program_error(command, candidates, failure),
+            Step::Confirm => (*DIFFERENCES.get(failure.item as usize).unwrap_or(&"")).to_owned(),
+            _ => String::new(),
+        };
+        ExecError::Step { failure, object, cause: cause::of_step(plan, failure) }
+    }
+}
+
 fn source_in_words(mount: &Mount) -> String {
     match &mount.op {
         MountOp::Bind { source: BindSource::Path(path), .. } | MountOp::Device { source: path, .. } => {
@@ -182,41 +219,6 @@ fn source_in_words(mount: &Mount) -> String {
     }
 }
 
-fn program_error(plan: &Plan, candidates: usize, failure: Failure) -> ExecError {
-    let command = plan.command.first().cloned().unwrap_or_default();
-    let path = plan.candidates.get(failure.item as usize).cloned().unwrap_or_default();
-    let not_executable = |why: String| ExecError::NotExecutable { path: path.clone(), why, outside: None };
-    match (failure.step, failure.errno) {
-        (Step::Interpreter, _) => {
-            let interpreter = interpreter(&path).map(PathBuf::from);
-            let outside = interpreter.clone().filter(|interpreter| host::is_executable(interpreter));
-            let why = match (&interpreter, &outside) {
-                (Some(interpreter), Some(_)) => {
-                    format!("its interpreter {} is not visible inside", quote(interpreter))
-                }
-                (Some(interpreter), None) => format!("its interpreter {} does not exist", quote(interpreter)),
-                _ => "the loader that it names is not visible inside".to_owned(),
-            };
-            ExecError::NotExecutable { path, why, outside }
-        }
-        (_, Errno::ENOENT | Errno::ENOTDIR) => {
-            let outside =
-                plan.candidates.iter().take(candidates).find(|path| host::is_executable(path)).cloned();
-            ExecError::NotFound { command, outside }
-        }
-        (_, Errno::ENOEXEC) => not_executable(match host::elf_machine(&path) {
-            Some(machine) => format!("it is a program for {machine}"),
-            None => "it is neither a program nor a script with a `#!` line".to_owned(),
-        }),
-        (_, Errno::EISDIR) => not_executable("it is a directory".to_owned()),
-        (_, Errno::EACCES) if host::is_executable(&path) => not_executable(match interpreter(&path) {
-            Some(interpreter) => format!("its interpreter {} can't be executed", quote(interpreter)),
-            None => "it can't be executed inside".to_owned(),
-        }),
-        (_, errno) => not_executable(errno_words(errno)),
-    }
-}
-
 /// Why there is no place for a mount.
 fn in_the_way(errno: Errno) -> String {
     match errno {
@@ -224,16 +226,6 @@ fn in_the_way(errno: Errno) -> String {
         Errno::ENOTDIR | Errno::EISDIR => "something else is there".to_owned(),
         other => errno_words(other),
     }
-}
-
-/// The interpreter of a script, read where the path is the same outside as inside.
-fn interpreter(path: &std::path::Path) -> Option<String> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    std::fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let name = line.trim_ascii().split(|byte| *byte == b' ').next()?;
-    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 impl fmt::Display for ExecError {
@@ -267,9 +259,7 @@ impl fmt::Display for ExecError {
             ExecError::Placeholder { path, errno } => {
                 write!(f, "cannot hold the place of {}: {}", quote(path), errno_words(*errno))
             }
-            ExecError::Descriptor { fd, why } => {
-                write!(f, "cannot hand over descriptor {fd}: {}", why)
-            }
+            ExecError::Descriptor { fd, why } => write!(f, "cannot hand over descriptor {fd}: {why}"),
             ExecError::Clone { cause, .. } => {
                 write!(f, "cannot make the sandbox's namespaces: {}", cause.what)
             }
@@ -281,6 +271,9 @@ impl fmt::Display for ExecError {
                 write!(f, "cannot find {} inside: {} is not visible there", quote(command), quote(path))
             }
             ExecError::NotExecutable { path, why, .. } => write!(f, "cannot run {}: {why}", quote(path)),
+            ExecError::Unmet { what, why, .. } => write!(f, "cannot {what}: {why}"),
+            ExecError::Refused { message, .. } => f.write_str(message),
+            ExecError::Registry(error) => error.fmt(f),
             ExecError::NoAnswer(time) => write!(
                 f,
                 "cannot set the sandbox up within {} s: a file or directory that it would show does not answer",
@@ -289,12 +282,10 @@ impl fmt::Display for ExecError {
             ExecError::ForeignParent => {
                 f.write_str("cannot watch the process that started sbx: it is outside of this PID namespace")
             }
-            ExecError::InitKilled { ran: false } => f.write_str(
-                "cannot go on: the sandbox's PID 1 was killed from outside before the command ran",
-            ),
-            ExecError::InitKilled { ran: true } => f.write_str(
-                "cannot go on: the sandbox's PID 1 was killed from outside, and everything in it with it",
-            ),
+            ExecError::InitKilled { ran } => {
+                let when = if *ran { ", and everything in it with it" } else { " before the command ran" };
+                write!(f, "cannot go on: the sandbox's PID 1 was killed from outside{when}")
+            }
         }
     }
 }
@@ -320,6 +311,8 @@ impl Diagnose for ExecError {
                 Some("look for a network or FUSE mount that hangs, and leave it out".to_owned())
             }
             ExecError::NoProc(_) => Some("mount procfs on /proc".to_owned()),
+            ExecError::Unmet { hint, .. } => hint.clone(),
+            ExecError::Registry(error) => error.hint(),
             ExecError::Source { errno: Errno::ENOENT, origin, .. } => Some(match origin {
                 Origin::Flag(_) => "create it, or leave the option out".to_owned(),
                 _ => "create it, or mark it `optional = true` in the profile".to_owned(),

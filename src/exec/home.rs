@@ -51,9 +51,13 @@ fn needs(op: &Op) -> Option<bool> {
     match op {
         Op::Bind { source, .. } => Some(source.is_dir),
         Op::Device { .. } | Op::Data { .. } => Some(false),
-        Op::Tmpfs { .. } | Op::Private { .. } | Op::Overlay { .. } | Op::Proc | Op::Devpts | Op::Mqueue => {
-            Some(true)
-        }
+        Op::Tmpfs { .. }
+        | Op::Private { .. }
+        | Op::Overlay { .. }
+        | Op::Proc
+        | Op::Devpts
+        | Op::Mqueue
+        | Op::Cgroup => Some(true),
         Op::Dir { .. }
         | Op::Copy { .. }
         | Op::File { .. }

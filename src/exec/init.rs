@@ -9,11 +9,11 @@ use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid, tcsetpgrp};
 
+use super::execute::{execute, exit_code};
 use super::files::write_all;
 use super::landlock;
 use super::mounts::{Builder, Built};
@@ -21,10 +21,10 @@ use super::operations;
 use super::own_terminal::{self, OwnTerminal};
 use super::prepare::Prepared;
 use super::readback::{self, ScopeProbe, read_all, took_effect};
+use super::resources::limit_resources;
 use super::step::{At, Failure, Report, Result, Step};
 use super::walk;
 use super::watch::{self, Watched};
-use crate::host;
 use crate::plan::Plan;
 use crate::profile::{Background, TerminalMode};
 use crate::sys::process::{self, Forked};
@@ -40,11 +40,25 @@ pub(super) struct Inside<'a> {
     /// Clones of the host's root: room for all that the plan asks for.
     pub(super) whole: Vec<(u32, OwnedFd)>,
     /// Where it is said that nothing runs; closed by everybody once the payload's program runs.
-    pub(super) report: OwnedFd,
+    pub(super) report: Option<OwnedFd>,
     /// Commands come in, and what becomes of the payload goes out; hangs up when sbx is gone.
     pub(super) control: OwnedFd,
     /// Leads to the janitor of placeholders, if there are any.
     pub(super) janitor: Option<&'a OwnedFd>,
+    /// How it comes into its cgroup, if it has one.
+    pub(super) placement: Placement<'a>,
+    /// The caller's mode mask, once it is known.
+    pub(super) umask: u32,
+}
+
+/// How the sandbox comes into its cgroup.
+pub(super) enum Placement<'a> {
+    /// It has none.
+    None,
+    /// It is born in this one.
+    Born(BorrowedFd<'a>),
+    /// sbx moves it there, and sends it.
+    Moved,
 }
 
 /// Never returns: not into the caller's code, of which this is a copy, even if a bug panics.
@@ -61,16 +75,18 @@ pub(super) fn run(mut inside: Inside<'_>) -> ! {
     let _guard = NeverReturn;
     match confine(&mut inside) {
         Ok(watched) => {
-            drop(inside.report);
-            watch::watch(&watched, &inside.control)
+            inside.report = None;
+            watch::watch(watched, inside)
         }
-        Err(failure) => fail(inside.report.as_fd(), failure, 125),
+        Err(failure) => fail(&inside, failure, 125),
     }
 }
 
 /// Reports the failure and ends.
-fn fail(report: BorrowedFd<'_>, failure: Failure, code: i32) -> ! {
-    Report::Failed(failure).send(report);
+fn fail(inside: &Inside<'_>, failure: Failure, code: i32) -> ! {
+    if let Some(report) = &inside.report {
+        Report::Failed(failure).send(report);
+    }
     process::exit_now(code)
 }
 
@@ -90,26 +106,28 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
     if let Some(name) = &inside.prepared.hostname {
         nix::unistd::sethostname(name).at(Step::Hostname)?;
     }
-    let proc = match plan.namespaces.pid {
-        true => operations::new_proc(),
-        // The caller's own may not be made anew.
-        false => walk::open_directory(c"/proc"),
-    };
-    let proc = proc.at(Step::Proc)?;
+    // The caller's own may not be made anew.
+    let own = plan.namespaces.pid;
+    let proc = if own { operations::new_proc() } else { walk::open_directory(c"/proc") }.at(Step::Proc)?;
     let view = proc.try_clone().map_err(|_| Errno::EMFILE).at(Step::Proc)?;
     for ceiling in &mut inside.prepared.ceilings {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         ceiling.file = Some(openat(&proc, ceiling.path, flags, Mode::empty()).at(Step::Ceilings)?);
     }
+    let delegates = plan.cgroup.as_ref().is_some_and(|cgroup| cgroup.delegate);
+    if delegates {
+        // What is mounted of cgroups begins with the one that it is mounted in.
+        enter_cgroup(inside)?;
+    }
     let Built { root, stacked, devpts } = build_root(inside, proc)?;
     enter_root(&root, stacked)?;
     let root = (mount::mount_id_of(root).at(Step::Pivot)?, plan.root.read_only);
-    for ceiling in &mut inside.prepared.ceilings {
-        let file = ceiling.file.take().ok_or(Errno::EBADF).at(Step::Ceilings)?;
-        set_ceiling(&file, ceiling.value.to_bytes()).at(Step::Ceilings)?;
-    }
+    set_ceilings(inside.prepared).at(Step::Ceilings)?;
     if let Some(offsets) = &inside.prepared.time_offsets {
         shift_clocks(offsets).at(Step::Time)?;
+    }
+    if !delegates {
+        enter_cgroup(inside)?;
     }
     hide(inside, &view, devpts.as_ref()).at(Step::HideInit)?;
     let mut terminal = match &inside.prepared.terminal {
@@ -119,15 +137,17 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
     drop_privileges(plan, inside.prepared)?;
     confirm_mounts(inside.prepared, &view, root)?;
     process::umask(caller_umask).at(Step::Umask)?;
+    inside.umask = caller_umask;
     let signals = watch::block_signals().at(Step::Fork)?;
     match process::fork().at(Step::Fork)? {
         Forked::Parent(payload) => {
             own_terminal::settle(payload, terminal.as_mut(), &inside.control);
-            Ok(Watched { payload, terminal, signals, waits: plan.background.value == Background::Wait })
+            let waits = plan.background.value == Background::Wait;
+            Ok(Watched { payload, terminal, signals, view, waits })
         }
         Forked::Child => match payload(inside, &view, terminal.as_ref()) {
             Ok(never) => match never {},
-            Err(failure) => fail(inside.report.as_fd(), failure, exit_code(failure)),
+            Err(failure) => fail(inside, failure, exit_code(failure)),
         },
     }
 }
@@ -206,6 +226,14 @@ fn enter_root(root: &OwnedFd, stacked: usize) -> Result<()> {
     }
 }
 
+fn set_ceilings(prepared: &mut Prepared) -> nix::Result<()> {
+    for ceiling in &mut prepared.ceilings {
+        let file = ceiling.file.take().ok_or(Errno::EBADF)?;
+        set_ceiling(&file, ceiling.value.to_bytes())?;
+    }
+    Ok(())
+}
+
 fn set_ceiling(file: &OwnedFd, value: &[u8]) -> nix::Result<()> {
     write_all(file, value)?;
     let mut now = [0; 24];
@@ -225,11 +253,38 @@ fn shift_clocks(offsets: &str) -> nix::Result<()> {
     took_effect(readback::words(now).eq(readback::words(offsets.as_bytes())))
 }
 
+/// Makes sure that this process, and so all that it starts, is in the cgroup with the limits, and that nothing above can be
+/// seen. A namespace that was made before the move would show the way there.
+fn enter_cgroup(inside: &mut Inside<'_>) -> Result<()> {
+    let in_cgroup = |group: BorrowedFd<'_>| -> nix::Result<()> {
+        let mut text = [0; 4096];
+        let length = read_all(group, c"cgroup.procs", &mut text)?;
+        took_effect(text.get(..length).is_some_and(|text| readback::words(text).any(|pid| pid == b"1")))
+    };
+    match inside.placement {
+        Placement::None => Ok(()),
+        Placement::Born(group) => in_cgroup(group).at(Step::Cgroup),
+        Placement::Moved => {
+            // Where it can't be had and need not be, there is only a word.
+            match message::receive(&inside.control, &mut [0]).at(Step::Cgroup)? {
+                (0, _) => return Err(Failure { step: Step::Cgroup, item: 0, errno: Errno::EPIPE }),
+                (_, [Some(group), ..]) => in_cgroup(group.as_fd()).at(Step::Cgroup)?,
+                (_, _) => inside.prepared.has_cgroup = false,
+            }
+            match inside.plan.namespaces.cgroup {
+                true => unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::Cgroup),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
 /// PID 1 becomes unreadable for the payload, closes what else the caller leaked to it, and leaves the caller's terminal
 /// session.
 fn hide(inside: &mut Inside<'_>, view: &OwnedFd, devpts: Option<&OwnedFd>) -> nix::Result<()> {
     let prepared = &mut *inside.prepared;
-    prepared.kept.extend([inside.report.as_raw_fd(), inside.control.as_raw_fd(), view.as_raw_fd()]);
+    prepared.kept.extend([inside.control.as_raw_fd(), view.as_raw_fd()]);
+    prepared.kept.extend(inside.report.as_ref().map(AsRawFd::as_raw_fd));
     prepared.kept.extend(devpts.map(AsRawFd::as_raw_fd));
     prepared.kept.sort_unstable();
     process::close_all_but(&prepared.kept)?;
@@ -283,12 +338,7 @@ fn payload(
         tcsetpgrp(&terminal.side, getpgrp()).at(Step::Group)?;
     }
     SigSet::empty().thread_set_mask().at(Step::Signals)?;
-    let limits = &inside.plan.limits;
-    limit(Resource::RLIMIT_CORE, limits.core.value).at_item(Step::Limits, 0)?;
-    limit(Resource::RLIMIT_NPROC, limits.processes.value).at_item(Step::Limits, 1)?;
-    if let Some(files) = &limits.open_files {
-        limit(Resource::RLIMIT_NOFILE, files.value).at_item(Step::Limits, 2)?;
-    }
+    limit_resources(inside.plan, inside.prepared.has_cgroup)?;
     chdir(inside.prepared.directory.as_c_str()).at(Step::Directory)?;
     for (item, fd) in (0..).zip(&inside.plan.keep_fds) {
         process::keep_across_exec(*fd).at_item(Step::Descriptors, item)?;
@@ -296,64 +346,10 @@ fn payload(
     if let Some(filter) = &inside.prepared.filter {
         process::filter_system_calls(filter).at(Step::Filter)?;
     }
-    readback::payload(inside.plan, inside.prepared, view)?;
+    readback::payload(inside.plan, inside.prepared, view, &inside.prepared.directory)?;
     // The pipe's end alone does not tell a program that was started from one whose sandbox was killed before.
-    Report::Executing.try_send(&inside.report).at(Step::Confirm)?;
+    if let Some(report) = &inside.report {
+        Report::Executing.try_send(report).at(Step::Confirm)?;
+    }
     execute(inside.prepared)
-}
-
-/// Sets a limit, soft and hard; one below the caller's own stays as low as it is.
-fn limit(resource: Resource, value: u64) -> nix::Result<()> {
-    let (_, hard) = getrlimit(resource)?;
-    let value = value.min(hard);
-    setrlimit(resource, value, value)
-}
-
-/// Tries each candidate, as execvp(3) does: a directory of `PATH` that lacks the program, or has one that can't be executed,
-/// is passed over.
-fn execute(prepared: &Prepared) -> Result<std::convert::Infallible> {
-    let mut worst = Failure { step: Step::Exec, item: 0, errno: Errno::ENOENT };
-    for (item, path) in (0..).zip(&prepared.candidates) {
-        let errno = if prepared.filter.is_some() && is_foreign(path) {
-            Errno::ENOEXEC
-        } else {
-            process::execve(path, &prepared.arguments, &prepared.environment)
-        };
-        let failure = Failure { step: Step::Exec, item, errno };
-        match errno {
-            Errno::ENOENT | Errno::ENOTDIR if nix::sys::stat::stat(path.as_c_str()).is_ok() => {
-                return Err(Failure { step: Step::Interpreter, ..failure });
-            }
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES if is_directory(path) && prepared.searched => {}
-            Errno::EACCES if is_directory(path) => return Err(Failure { errno: Errno::EISDIR, ..failure }),
-            Errno::EACCES => worst = failure,
-            _ => return Err(failure),
-        }
-    }
-    Err(worst)
-}
-
-/// Whether a file is a program for another architecture, 32-bit x86 among them: its first system call would end it without
-/// a word.
-fn is_foreign(path: &std::ffi::CStr) -> bool {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let Ok(file) = nix::fcntl::open(path, flags, Mode::empty()) else { return false };
-    let mut header = [0; host::ELF_HEADER];
-    nix::unistd::read(&file, &mut header) == Ok(header.len()) && host::is_foreign_elf(&header)
-}
-
-fn is_directory(path: &std::ffi::CStr) -> bool {
-    use nix::sys::stat::{SFlag, stat};
-    stat(path).is_ok_and(|status| SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
-}
-
-/// The shell's codes for a program that can't be run.
-fn exit_code(failure: Failure) -> i32 {
-    match failure.step {
-        Step::Exec if failure.errno == Errno::ENOENT => 127,
-        Step::Interpreter => 127,
-        Step::Exec => 126,
-        _ => 125,
-    }
 }

@@ -22,6 +22,7 @@ use nix::sys::stat::{fstat, fstatat, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ExecError;
+use super::leaf::Leaf;
 use super::outer::Bequest;
 use super::protect::{Place, is_placeholder, placeholder_mode};
 use super::walk;
@@ -43,7 +44,11 @@ pub(super) struct Janitor {
 
 impl Janitor {
     /// Starts it, and returns when every place is held.
-    pub(super) fn start(places: &[Place], terminal: Option<Bequest<'_>>) -> Result<Self, ExecError> {
+    pub(super) fn start(
+        places: &[Place],
+        terminal: Option<Bequest<'_>>,
+        leaf: Option<&Leaf>,
+    ) -> Result<Self, ExecError> {
         let outside = |what| move |errno| ExecError::Outside { what, errno };
         let flags = SockFlag::SOCK_CLOEXEC;
         let (socket, its_own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
@@ -51,7 +56,7 @@ impl Janitor {
         match process::fork().map_err(outside("start the janitor of placeholders"))? {
             Forked::Child => {
                 drop(socket);
-                work(places, terminal, &its_own);
+                work(places, terminal, leaf, &its_own);
                 process::exit_now(0)
             }
             Forked::Parent(pid) => {
@@ -61,6 +66,10 @@ impl Janitor {
                 Ok(janitor)
             }
         }
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid.as_raw()
     }
 
     /// The end of the socket that PID 1 sends its pidfd through.
@@ -95,11 +104,12 @@ impl Drop for Janitor {
 
 /// The janitor's own life. It is in nobody's way: no signal but SIGKILL reaches it, it holds none of the caller's
 /// descriptors, and it works nowhere.
-fn work(places: &[Place], terminal: Option<Bequest<'_>>, socket: &OwnedFd) {
+fn work(places: &[Place], terminal: Option<Bequest<'_>>, leaf: Option<&Leaf>, socket: &OwnedFd) {
     let _ = nix::unistd::setsid();
     let _ = SigSet::all().thread_set_mask();
     let mut kept = vec![socket.as_raw_fd()];
     kept.extend(terminal.map(|terminal| terminal.file.as_raw_fd()));
+    kept.extend(leaf.map(Leaf::above));
     kept.sort_unstable();
     let _ = process::close_all_but(&kept);
     for fd in 0..3 {
@@ -122,6 +132,9 @@ fn work(places: &[Place], terminal: Option<Bequest<'_>>, socket: &OwnedFd) {
     let answer = [failure.0.to_ne_bytes(), failure.1.to_ne_bytes()].concat();
     if nix::unistd::write(socket, &answer).is_ok() && failure.1 == 0 {
         wait_for_the_end(socket, terminal);
+        if let Some(leaf) = leaf {
+            leaf.remove();
+        }
     }
     held.into_iter().for_each(release);
 }

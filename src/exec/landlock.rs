@@ -105,7 +105,7 @@ fn allowed(op: &Op, abi: ABI) -> BitFlags<AccessFs> {
     match op {
         Op::Bind { attr, .. } | Op::Tmpfs { attr, .. } | Op::Data { attr, .. } => by(attr),
         Op::Overlay { upper: Upper::None, .. } => read,
-        Op::Overlay { .. } | Op::Private { .. } | Op::Mqueue => all,
+        Op::Overlay { .. } | Op::Private { .. } | Op::Mqueue | Op::Cgroup => all,
         Op::Copy { .. } | Op::File { .. } | Op::ReadOnly | Op::Island(Island::ReadOnly | Island::Held) => {
             read
         }

@@ -4,24 +4,29 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::{getppid, pipe2};
+use nix::sys::time::TimeVal;
+use nix::unistd::{Pid, getppid, pipe2};
 
-use super::init::{self, Inside};
+use super::control::Server;
+use super::init::{self, Inside, Placement};
 use super::janitor::Janitor;
 use super::outer::CallersTerminal;
+use super::place::Place;
 use super::prepare::{OuterTerminal, Prepared};
 use super::signals::TakenSignals;
 use super::supervise::Supervisor;
-use super::{ExecError, Finished, Started};
+use super::{ExecError, Finished, Started, Times};
 use crate::cause::Machine;
 use crate::plan::Plan;
 use crate::profile::{Level, NetworkMode, TerminalMode};
 use crate::sys::process::{self, Clone3};
+use crate::sys::signal;
 
 /// The one empty session keyring that all sandboxes of a user share. It has a name because anonymous ones count against
 /// the user's quota until the kernel gets round to freeing them.
@@ -30,62 +35,129 @@ const SESSION_KEYRING: &CStr = c"sbx-empty";
 pub(super) fn run(
     plan: &Plan,
     mut prepared: Prepared,
-    on_start: &mut dyn FnMut(Started),
+    on_start: &mut dyn FnMut(Started<'_>),
 ) -> Result<Finished, ExecError> {
+    let start = Instant::now();
     let outside = |what| move |errno| ExecError::Outside { what, errno };
     let parent = plan.die_with_parent.then(parent).transpose()?;
-    assert_single_threaded()?;
-    process::close_on_exec_from(3).map_err(outside("mark descriptors close-on-exec"))?;
-    join_keyring(plan)?;
+    shed_what_was_inherited(plan)?;
     let mode = plan.terminal.value;
-    let terminal = match mode {
-        TerminalMode::None => None,
-        _ => CallersTerminal::find().map_err(outside("open the terminal"))?,
-    };
-    prepared.terminal = terminal.as_ref().map(|terminal| outer_terminal(terminal, mode)).transpose()?;
+    let terminal = callers_terminal(mode, &mut prepared)?;
     let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
-    let bequest = terminal.as_ref().filter(|_| mode == TerminalMode::Pty).map(CallersTerminal::bequest);
-    let janitor = match &prepared.protection {
-        protection if protection.places.is_empty() && bequest.is_none() => None,
-        protection => Some(Janitor::start(&protection.places, bequest)?),
-    };
+    let mut place = Place::take(plan)?;
+    let janitor = janitor(plan, &prepared, terminal.as_ref(), &place)?;
     let (control, inner_control) = control_socket().map_err(outside("make a socket"))?;
     let (setup, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
-    let whole = Vec::with_capacity(prepared.items.iter().filter(|item| item.binds_root()).count());
-    let request = Clone3 { namespaces: namespaces(plan), cgroup: None };
-    let made = process::clone3(request)
-        .map_err(|errno| ExecError::Clone { cause: Machine::look().of_clone(errno), errno })?;
-    let Some((pid, pidfd)) = made else {
-        drop(control);
-        drop(setup);
-        let janitor = janitor.as_ref().and_then(Janitor::socket);
-        let control = inner_control;
-        init::run(Inside { plan, prepared: &mut prepared, whole, report, control, janitor })
+    let Some((pid, pidfd)) = make_process(plan, &mut place)? else {
+        drop((control, setup));
+        prepared.has_cgroup = place.has_cgroup();
+        init::run(Inside {
+            plan,
+            whole: std::mem::take(&mut prepared.whole),
+            prepared: &mut prepared,
+            report: Some(report),
+            control: inner_control,
+            janitor: janitor.as_ref().and_then(Janitor::socket),
+            placement: place.placement(),
+            umask: 0,
+        })
     };
-    drop(report);
-    drop(inner_control);
-    let time = plan.limits.timeout.as_ref().map(|time| time.value);
-    let setup = Some(setup);
+    drop((report, inner_control));
+    let settled = place.settle(pid.as_raw(), &pidfd, &control, janitor.as_ref());
+    settled.inspect_err(|_| end(pid, &pidfd))?;
+    let mut tell = || {
+        let cgroup = place.leaf().map(|leaf| leaf.path());
+        on_start(Started { init: pid.as_raw(), name: place.name(), cgroup, misses: &place.misses });
+    };
     let supervisor = Supervisor {
         pid,
         pidfd,
-        setup,
+        setup: Some(setup),
         control,
         signals,
         terminal,
         mode,
         modes_unknown,
         parent,
-        time,
-        on_start,
+        time: plan.limits.timeout.as_ref().map(|time| time.value),
+        on_start: &mut tell,
+        server: place.entry().map(|entry| Server::new(plan, entry)),
     };
-    let ended = supervisor.run();
-    drop(janitor);
-    match ended? {
-        (_, Some(failure)) => Err(ExecError::of_failure(plan, &prepared, failure)),
-        (outcome, None) => Ok(Finished { outcome, appeared: prepared.protection.appeared() }),
+    let of_failure = |failure| ExecError::of_failure(plan, &prepared, failure);
+    let ended =
+        supervisor.run().and_then(|(outcome, failure)| failure.map(of_failure).map_or(Ok(outcome), Err));
+    let (ended, usage) = place.judge(ended);
+    drop((place, janitor));
+    let (appeared, times) = (prepared.protection.appeared(), times(start.elapsed()));
+    Ok(Finished { outcome: ended?, appeared, usage, times })
+}
+
+/// Nothing of what started sbx is left that a child should not have.
+fn shed_what_was_inherited(plan: &Plan) -> Result<(), ExecError> {
+    assert_single_threaded()?;
+    process::close_on_exec_from(3)
+        .map_err(|errno| ExecError::Outside { what: "mark descriptors close-on-exec", errno })?;
+    join_keyring(plan)
+}
+
+/// The caller's terminal, which the inside is told of.
+fn callers_terminal(
+    mode: TerminalMode,
+    prepared: &mut Prepared,
+) -> Result<Option<CallersTerminal>, ExecError> {
+    let terminal = match mode {
+        TerminalMode::None => None,
+        _ => CallersTerminal::find()
+            .map_err(|errno| ExecError::Outside { what: "open the terminal", errno })?,
+    };
+    prepared.terminal = terminal.as_ref().map(|terminal| outer_terminal(terminal, mode)).transpose()?;
+    Ok(terminal)
+}
+
+/// The janitor, where there is anything that it has to take away should sbx be killed, or a scope to be held.
+fn janitor(
+    plan: &Plan,
+    prepared: &Prepared,
+    terminal: Option<&CallersTerminal>,
+    place: &Place<'_>,
+) -> Result<Option<Janitor>, ExecError> {
+    let own = plan.terminal.value == TerminalMode::Pty;
+    let terminal = terminal.filter(|_| own).map(CallersTerminal::bequest);
+    let places = &prepared.protection.places;
+    let needed = !places.is_empty() || terminal.is_some() || place.has_cgroup();
+    needed.then(|| Janitor::start(places, terminal, place.leaf())).transpose()
+}
+
+/// PID 1, in its cgroup if that can be; nothing in PID 1 itself.
+fn make_process(plan: &Plan, place: &mut Place<'_>) -> Result<Option<(Pid, OwnedFd)>, ExecError> {
+    loop {
+        let request = Clone3 { namespaces: namespaces(plan, place), cgroup: place.birthplace() };
+        match process::clone3(request) {
+            Err(errno) if place.refuse_birth(errno)? => {}
+            made => {
+                return made
+                    .map_err(|errno| ExecError::Clone { cause: Machine::look().of_clone(errno), errno });
+            }
+        }
     }
+}
+
+/// Ends a sandbox that is not to run.
+fn end(pid: Pid, pidfd: &OwnedFd) {
+    let _ = signal::send_by_pidfd(pidfd, libc::SIGKILL);
+    while process::wait(pid) == Err(Errno::EINTR) {}
+}
+
+/// What the children of this process have used, all of whom have ended.
+fn times(wall: Duration) -> Times {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+    let time = |time: TimeVal| {
+        Duration::from_micros((time.tv_sec() * 1_000_000 + time.tv_usec()).try_into().unwrap_or(0))
+    };
+    let (user, system) =
+        usage.map(|usage| (time(usage.user_time()), time(usage.system_time()))).unwrap_or_default();
+    Times { wall, user, system }
 }
 
 fn control_socket() -> nix::Result<(OwnedFd, OwnedFd)> {
@@ -147,15 +219,18 @@ fn join_keyring(plan: &Plan) -> Result<(), ExecError> {
 
 /// `CLONE_NEW*` bits; a user and a mount namespace are part of every plan. The time namespace is made later, because its
 /// offsets could not be written here.
-fn namespaces(plan: &Plan) -> u64 {
+///
+/// Where the process is moved to its cgroup, the cgroup namespace is made after that.
+fn namespaces(plan: &Plan, place: &Place<'_>) -> u64 {
     let namespaces = &plan.namespaces;
+    let later = matches!(place.placement(), Placement::Moved);
     let wanted = [
         (libc::CLONE_NEWUSER, true),
         (libc::CLONE_NEWNS, true),
         (libc::CLONE_NEWPID, namespaces.pid),
         (libc::CLONE_NEWUTS, namespaces.uts),
         (libc::CLONE_NEWIPC, namespaces.ipc),
-        (libc::CLONE_NEWCGROUP, namespaces.cgroup),
+        (libc::CLONE_NEWCGROUP, namespaces.cgroup && !later),
         (libc::CLONE_NEWNET, namespaces.network.value != NetworkMode::Host),
     ];
     wanted

@@ -2,36 +2,52 @@
 //! [`Step::ORDER`].
 #![forbid(unsafe_code)]
 
+mod attach;
+mod bus;
 mod cause;
+mod control;
+mod descriptors;
 mod error;
+mod execute;
 mod files;
+mod foreground;
 mod home;
 mod host_mounts;
 mod init;
 mod janitor;
+mod joined;
+mod keeper;
 mod landlock;
 mod launch;
+mod leaf;
 mod mounts;
 mod operations;
 mod outer;
 mod overlay;
 mod own_terminal;
+mod place;
 mod prepare;
 mod protect;
 mod readback;
 mod relay;
+mod resources;
+mod scope;
 mod signals;
 mod sources;
 mod step;
 mod supervise;
+mod unrunnable;
 mod walk;
 mod watch;
 
+pub use attach::{Further, attach};
 pub use error::ExecError;
 pub use step::{Failure, Step};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::cgroup::Usage;
 use crate::plan::Plan;
 
 /// How a run ended.
@@ -43,6 +59,13 @@ pub enum Outcome {
     Signaled(i32),
     /// Its time was up.
     TimedOut,
+    /// The kernel killed it for want of memory.
+    OutOfMemory {
+        /// Its own limit, in bytes, where that was reached; else the machine's, or a cgroup's above.
+        limit: Option<u64>,
+        /// The most that it had, in bytes, where the kernel tells.
+        peak: Option<u64>,
+    },
 }
 
 impl Outcome {
@@ -52,6 +75,7 @@ impl Outcome {
             Outcome::Exited(code) => (code & 0xff) as u8,
             Outcome::Signaled(signal) => ((128 + signal) & 0xff) as u8,
             Outcome::TimedOut => 124,
+            Outcome::OutOfMemory { .. } => 137,
         }
     }
 }
@@ -63,6 +87,21 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Protected paths of the host's that did not exist and now do: nothing held their place.
     pub appeared: Vec<PathBuf>,
+    /// What it has used, as far as a cgroup of its own has counted.
+    pub usage: Option<Usage>,
+    /// How long it took, and was on processors as its parent counts.
+    pub times: Times,
+}
+
+/// How long a run took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// From its start to its end.
+    pub wall: Duration,
+    /// On processors, in programs.
+    pub user: Duration,
+    /// On processors, in the kernel.
+    pub system: Duration,
 }
 
 /// Runs the plan's command in the plan's sandbox and waits for its end.
@@ -81,7 +120,7 @@ pub fn run(plan: &Plan) -> Result<Finished, ExecError> {
 pub fn run_and_tell(
     plan: &Plan,
     on_ready: impl FnOnce(),
-    mut on_start: impl FnMut(Started),
+    mut on_start: impl FnMut(Started<'_>),
 ) -> Result<Finished, ExecError> {
     let prepared = prepare::prepare(plan)?;
     on_ready();
@@ -90,7 +129,13 @@ pub fn run_and_tell(
 
 /// A sandbox whose command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Started {
+pub struct Started<'a> {
     /// PID 1 of the sandbox, as a process outside.
     pub init: i32,
+    /// The name that it is registered by.
+    pub name: Option<&'a str>,
+    /// Its cgroup.
+    pub cgroup: Option<&'a Path>,
+    /// What was preferred and could not be had, besides what the plan knows: a line each.
+    pub misses: &'a [String],
 }

@@ -49,6 +49,7 @@ impl<'a> Builder<'a> {
             }
             Op::Devpts => self.terminals(item),
             Op::Mqueue => self.cover(item, &new_mqueue().at_item(Step::Filesystem, n)?),
+            Op::Cgroup => self.attach(item, &new_cgroup().at_item(Step::Filesystem, n)?, true),
             Op::Overlay { lower, upper } => {
                 let target = self.open_directory(item)?;
                 if let Some(tmpfs) = overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)? {
@@ -330,6 +331,11 @@ fn new_devpts() -> nix::Result<OwnedFd> {
 /// The message queues of the current IPC namespace.
 fn new_mqueue() -> nix::Result<OwnedFd> {
     mount::new_filesystem(c"mqueue", &[], MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC))
+}
+
+/// The cgroups below the one that the current cgroup namespace begins with.
+fn new_cgroup() -> nix::Result<OwnedFd> {
+    mount::new_filesystem(c"cgroup2", &[], MountAttr::NOSUID.and(MountAttr::NODEV).and(MountAttr::NOEXEC))
 }
 
 /// Whether a clone is what was seen outside: no link took its place, and it is the file that a descriptor referred to.

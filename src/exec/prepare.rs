@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::ExecError;
+use super::descriptors::check_descriptors;
 use super::home;
+use super::joined;
 use super::protect::{Island, Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
 use super::sources::{Resolver, Source};
@@ -20,7 +22,7 @@ use crate::plan::{Access, Content, MountOp, OverlayUpper, Plan, Seccomp};
 use crate::profile::{Nested, NetworkMode};
 use crate::seccomp;
 use crate::sys::mount::MountAttr;
-use crate::sys::process::{self, StringVector};
+use crate::sys::strings::{StringTable, StringVector};
 use crate::sys::terminal::{Modes, Size};
 
 /// Bytes of mountinfo for what comes along below binds, and for each mount of the plan.
@@ -57,6 +59,7 @@ pub(super) enum Op {
     Proc,
     Devpts,
     Mqueue,
+    Cgroup,
     Overlay { lower: Vec<Source>, upper: Upper },
     Dir { mode: u32 },
     Private { mode: u32, fresh: Fresh },
@@ -170,6 +173,12 @@ pub(super) struct Prepared {
     pub(super) table: Vec<u8>,
     /// Devices of the tmpfs that the set-up itself makes: room for all of them.
     pub(super) own_devices: Vec<u64>,
+    /// Room for clones of the host's root.
+    pub(super) whole: Vec<(u32, OwnedFd)>,
+    /// The sandbox is in a cgroup of its own.
+    pub(super) has_cgroup: bool,
+    /// Room for what a program that joins is started by.
+    pub(super) joining: Option<StringTable>,
 }
 
 /// Makes everything ready, and finds every source.
@@ -189,6 +198,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     }
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let count = items.len();
+    let roots = items.iter().filter(|item| item.binds_root()).count();
     let identity = &plan.identity;
     let environment = plan.environment.iter().map(|variable| {
         let mut text = variable.name.clone();
@@ -219,17 +229,23 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         environment: StringVector::new(environment.collect::<Result<_, _>>()?),
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
-        kept: {
-            let mut kept = Vec::with_capacity(plan.keep_fds.len() + 4);
-            kept.extend(&plan.keep_fds);
-            kept
-        },
+        kept: kept(plan),
         terminal: None,
         namespaces: outer_namespaces()?,
         attached: Vec::with_capacity(2 * count),
         table: vec![0; TABLE_SIZE + count * LINE_SIZE],
         own_devices: Vec::with_capacity(tmpfs + 1),
+        whole: Vec::with_capacity(roots),
+        has_cgroup: false,
+        joining: Some(StringTable::with_room(joined::TABLE_BYTES, joined::TABLE_STRINGS)),
     })
+}
+
+/// The descriptors that the payload keeps, and room for PID 1's own.
+fn kept(plan: &Plan) -> Vec<RawFd> {
+    let mut kept = Vec::with_capacity(plan.keep_fds.len() + 4);
+    kept.extend(&plan.keep_fds);
+    kept
 }
 
 fn outer_namespaces() -> Result<NamespaceIds, ExecError> {
@@ -257,25 +273,6 @@ fn writable_directories(plan: &Plan, items: &[Item]) -> Vec<Writable> {
 
 fn compile(filter: &Seccomp) -> Result<BpfProgram, ExecError> {
     seccomp::compile(&filter.policy()).map_err(ExecError::Filter)
-}
-
-/// Standard descriptors that would lead out, and descriptors to keep that aren't there.
-fn check_descriptors(plan: &Plan) -> Result<(), ExecError> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    use nix::sys::stat::{SFlag, fstat};
-    for fd in [0, 1, 2].into_iter().chain(plan.keep_fds.iter().copied()) {
-        let refuse = |why: &str| Err(ExecError::Descriptor { fd, why: why.to_owned() });
-        let open = process::inherited(fd).map_err(|errno| ExecError::descriptor(fd, errno))?;
-        let status = fstat(open).map_err(|errno| ExecError::descriptor(fd, errno))?;
-        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
-            return refuse("it is a directory, through which everything beside it could be opened");
-        }
-        let flags = fcntl(open, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
-        if flags.is_ok_and(|flags| flags.contains(OFlag::O_PATH)) {
-            return refuse("it is an O_PATH descriptor, which can be reopened with more rights");
-        }
-    }
-    Ok(())
 }
 
 fn item(index: usize, dest: &Path, op: Op) -> Result<Item, ExecError> {
@@ -309,6 +306,7 @@ fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<
         MountOp::Proc => Op::Proc,
         MountOp::Devpts => Op::Devpts,
         MountOp::Mqueue => Op::Mqueue,
+        MountOp::Cgroup => Op::Cgroup,
         MountOp::Overlay { lower, upper } => {
             let sources = lower.iter().map(|source| {
                 let found = resolver.resolve(index, source, Access::ReadOnly)?;

@@ -105,7 +105,7 @@ fn attributes(op: Option<&Op>, own: bool) -> Option<MountAttr> {
         Op::Island(Island::Parent) => return Some(NONE),
         Op::Tmpfs { attr, .. } | Op::Data { attr, .. } => *attr,
         Op::Device { .. } | Op::Devpts => MountAttr::NOEXEC,
-        Op::Proc | Op::Mqueue => closed,
+        Op::Proc | Op::Mqueue | Op::Cgroup => closed,
         Op::Mask => closed.and(MountAttr::RDONLY),
         Op::Overlay { upper: Upper::None, .. } => MountAttr::NODEV.and(MountAttr::RDONLY),
         Op::Overlay { .. } | Op::Private { .. } => MountAttr::NODEV,
@@ -166,7 +166,7 @@ pub(super) fn namespaces(proc: impl AsFd) -> NamespaceIds {
 }
 
 /// Compares what the payload is, just before its program, with the plan.
-pub(super) fn payload(plan: &Plan, prepared: &Prepared, proc: &OwnedFd) -> Result<()> {
+pub(super) fn payload(plan: &Plan, prepared: &Prepared, proc: &OwnedFd, directory: &CStr) -> Result<()> {
     let mut text = [0; 4096];
     let status = Step::Confirm;
     let length = read_all(proc, c"self/status", &mut text).at_item(status, Difference::Status as u32)?;
@@ -189,22 +189,41 @@ pub(super) fn payload(plan: &Plan, prepared: &Prepared, proc: &OwnedFd) -> Resul
     let filtered = || is(b"Seccomp:", b"2") && process::terminal_input_is_refused();
     confirm(prepared.filter.is_none() || filtered(), Difference::Filter)?;
     confirm([b"SigBlk:", b"SigIgn:", b"SigCgt:"].into_iter().all(|name| zero(name)), Difference::Signals)?;
-    limits(plan)?;
+    limits(plan, prepared.has_cgroup)?;
+    own_cgroup(plan, prepared, proc)?;
     own_namespaces(plan, prepared, proc)?;
-    let there = fstatat(nix::fcntl::AT_FDCWD, prepared.directory.as_c_str(), nix::fcntl::AtFlags::empty());
+    let there = fstatat(nix::fcntl::AT_FDCWD, directory, nix::fcntl::AtFlags::empty());
     let here = fstatat(nix::fcntl::AT_FDCWD, c".", nix::fcntl::AtFlags::empty());
     let id = |status: nix::Result<FileStat>| status.map(|status| (status.st_dev, status.st_ino));
     confirm(id(there) == id(here), Difference::Directory)
 }
 
-fn limits(plan: &Plan) -> Result<()> {
+fn limits(plan: &Plan, has_cgroup: bool) -> Result<()> {
     let limits = &plan.limits;
     let within =
         |resource, value: u64| getrlimit(resource).is_ok_and(|(soft, hard)| soft <= value && hard <= value);
     let as_planned = within(Resource::RLIMIT_CORE, limits.core.value)
         && within(Resource::RLIMIT_NPROC, limits.processes.value)
-        && limits.open_files.as_ref().is_none_or(|files| within(Resource::RLIMIT_NOFILE, files.value));
-    confirm(as_planned, Difference::Limits)
+        && limits.open_files.as_ref().is_none_or(|files| within(Resource::RLIMIT_NOFILE, files.value))
+        && (has_cgroup || limits.data.as_ref().is_none_or(|data| within(Resource::RLIMIT_DATA, data.value)));
+    confirm(as_planned, Difference::Limits)?;
+    let as_nice = limits.nice.as_ref().is_none_or(|nice| process::nice() == nice.value);
+    let io = |priority: &crate::profile::Setting<_>| {
+        process::io_priority() == Ok(super::resources::io_priority(priority.value))
+    };
+    confirm(as_nice && limits.io_priority.as_ref().is_none_or(io), Difference::Priority)
+}
+
+/// Whether the sandbox's cgroup is all that it sees: the line of version 2 has no path.
+fn own_cgroup(plan: &Plan, prepared: &Prepared, proc: &OwnedFd) -> Result<()> {
+    if !prepared.has_cgroup || !plan.namespaces.cgroup {
+        return Ok(());
+    }
+    let mut text = [0; 4096];
+    let length =
+        read_all(proc, c"self/cgroup", &mut text).at_item(Step::Confirm, Difference::Cgroup as u32)?;
+    let text = text.get(..length).unwrap_or_default();
+    confirm(lines(text).any(|line| line == b"0::/"), Difference::Cgroup)
 }
 
 fn own_namespaces(plan: &Plan, prepared: &Prepared, proc: &OwnedFd) -> Result<()> {

@@ -74,6 +74,8 @@ steps! {
     Ceilings = "limit what the user namespace may hold",
     /// The time namespace and its offsets.
     Time = "shift the clocks",
+    /// Its cgroup: it is in the one with the limits, and sees nothing above.
+    Cgroup = "put the sandbox into its cgroup",
     /// PID 1 is made unreadable and gets a session of its own.
     HideInit = "hide PID 1",
     /// A terminal of the sandbox's own, and the session that has it.
@@ -92,6 +94,8 @@ steps! {
     Group = "make the payload's process group",
     /// Its resource limits.
     Limits = "set resource limits",
+    /// Its nice value and I/O priority.
+    Priority = "set the priority",
     /// Its directory.
     Directory = "enter",
     /// The descriptors that it keeps.
@@ -128,6 +132,8 @@ differences! {
     Filter = "the filter of system calls",
     Signals = "the signal dispositions",
     Limits = "the resource limits",
+    Priority = "the priority",
+    Cgroup = "the cgroup",
     Namespaces = "the namespaces",
     Hostname = "the host name",
     Directory = "the working directory",
@@ -177,6 +183,10 @@ pub(super) enum Report {
     Stopped(i32),
     /// What [`Command::Foreground`] asked for is done, as far as it can be.
     Foreground,
+    /// How a program that joined has ended: its number, its exit code.
+    JoinedExited(u32, i32),
+    /// See above.
+    JoinedSignaled(u32, i32),
 }
 
 /// Bytes of a report on the pipe; below `PIPE_BUF`, so one write is one report.
@@ -191,6 +201,8 @@ impl Report {
             Report::Stopped(signal) => (4, 0, 0, signal),
             Report::Foreground => (5, 0, 0, 0),
             Report::Executing => (6, 0, 0, 0),
+            Report::JoinedExited(number, code) => (7, 0, number, code),
+            Report::JoinedSignaled(number, signal) => (8, 0, number, signal),
         };
         let mut bytes = [0; REPORT_SIZE];
         bytes[0..2].copy_from_slice(&kind.to_ne_bytes());
@@ -218,10 +230,11 @@ impl Report {
     pub(super) fn decode(bytes: &[u8; REPORT_SIZE]) -> Option<Self> {
         let [k0, k1, s0, s1, i0, i1, i2, i3, v0, v1, v2, v3] = *bytes;
         let value = i32::from_ne_bytes([v0, v1, v2, v3]);
+        let item = u32::from_ne_bytes([i0, i1, i2, i3]);
         match u16::from_ne_bytes([k0, k1]) {
             1 => Some(Report::Failed(Failure {
                 step: Step::from_number(u16::from_ne_bytes([s0, s1]))?,
-                item: u32::from_ne_bytes([i0, i1, i2, i3]),
+                item,
                 errno: Errno::from_raw(value),
             })),
             2 => Some(Report::Exited(value)),
@@ -229,6 +242,8 @@ impl Report {
             4 => Some(Report::Stopped(value)),
             5 => Some(Report::Foreground),
             6 => Some(Report::Executing),
+            7 => Some(Report::JoinedExited(item, value)),
+            8 => Some(Report::JoinedSignaled(item, value)),
             _ => None,
         }
     }
@@ -245,33 +260,42 @@ pub(super) enum Command {
     Foreground,
     /// Make PID 1's process group the terminal's foreground: whoever then reads there is stopped.
     Background,
+    /// Start another program, by this number; these bits say which of its standard descriptors are a terminal of its own.
+    Join(u32, i32),
+    /// Send the process group of a program that joined a signal.
+    SignalJoined(u32, i32),
 }
 
 /// Bytes of a command; each is one message.
-pub(super) const COMMAND_SIZE: usize = 8;
+pub(super) const COMMAND_SIZE: usize = 12;
 
 impl Command {
     pub(super) fn encode(self) -> [u8; COMMAND_SIZE] {
-        let (kind, value) = match self {
-            Command::Signal(signal) => (1_i32, signal),
-            Command::SignalGroup(signal) => (2, signal),
-            Command::Foreground => (3, 0),
-            Command::Background => (4, 0),
+        let (kind, number, value) = match self {
+            Command::Signal(signal) => (1_i32, 0_u32, signal),
+            Command::SignalGroup(signal) => (2, 0, signal),
+            Command::Foreground => (3, 0, 0),
+            Command::Background => (4, 0, 0),
+            Command::Join(number, terminal) => (5, number, terminal),
+            Command::SignalJoined(number, signal) => (6, number, signal),
         };
         let mut bytes = [0; COMMAND_SIZE];
         bytes[0..4].copy_from_slice(&kind.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&value.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&number.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&value.to_ne_bytes());
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8; COMMAND_SIZE]) -> Option<Self> {
-        let [k0, k1, k2, k3, v0, v1, v2, v3] = *bytes;
-        let value = i32::from_ne_bytes([v0, v1, v2, v3]);
+        let [k0, k1, k2, k3, n0, n1, n2, n3, v0, v1, v2, v3] = *bytes;
+        let (number, value) = (u32::from_ne_bytes([n0, n1, n2, n3]), i32::from_ne_bytes([v0, v1, v2, v3]));
         match i32::from_ne_bytes([k0, k1, k2, k3]) {
             1 => Some(Command::Signal(value)),
             2 => Some(Command::SignalGroup(value)),
             3 => Some(Command::Foreground),
             4 => Some(Command::Background),
+            5 => Some(Command::Join(number, value)),
+            6 => Some(Command::SignalJoined(number, value)),
             _ => None,
         }
     }
@@ -288,13 +312,27 @@ mod tests {
             let report = Report::Failed(Failure { step: *step, item: 70_000, errno: Errno::ELOOP });
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
-        for report in [Report::Exited(255), Report::Signaled(9), Report::Stopped(20), Report::Foreground] {
+        let reports = [
+            Report::Exited(255),
+            Report::Signaled(9),
+            Report::Stopped(20),
+            Report::Foreground,
+            Report::JoinedExited(7, 255),
+            Report::JoinedSignaled(u32::MAX, 9),
+        ];
+        for report in reports {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode(&[0; REPORT_SIZE]), None);
-        for command in
-            [Command::Signal(64), Command::SignalGroup(2), Command::Foreground, Command::Background]
-        {
+        let commands = [
+            Command::Signal(64),
+            Command::SignalGroup(2),
+            Command::Foreground,
+            Command::Background,
+            Command::Join(3, 1),
+            Command::SignalJoined(u32::MAX, 15),
+        ];
+        for command in commands {
             assert_eq!(Command::decode(&command.encode()), Some(command));
         }
         assert_eq!(Command::decode(&[0; COMMAND_SIZE]), None);

@@ -8,11 +8,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use super::control::{Server, Wish};
 use super::outer::CallersTerminal;
 use super::relay::Relay;
-use super::signals::{FROM_KERNEL, TakenSignals, stop_self};
+use super::signals::{FROM_KERNEL, TakenSignals};
 use super::step::{Command, REPORT_SIZE, Report};
-use super::{ExecError, Outcome, Started};
+use super::{ExecError, Outcome};
 use crate::profile::TerminalMode;
 use crate::sys::{message, process, signal};
 
@@ -48,29 +49,31 @@ pub(super) struct Supervisor<'s> {
     /// Whoever started sbx, if that is to be its end.
     pub(super) parent: Option<OwnedFd>,
     pub(super) time: Option<Duration>,
-    pub(super) on_start: &'s mut dyn FnMut(Started),
+    pub(super) on_start: &'s mut dyn FnMut(),
+    /// Hears what others want of the sandbox.
+    pub(super) server: Option<Server<'s>>,
 }
 
 /// What is known of the end so far.
 #[derive(Default)]
-struct Progress {
-    relay: Option<Relay>,
-    failure: Option<Report>,
-    end: Option<Report>,
+pub(super) struct Progress {
+    pub(super) relay: Option<Relay>,
+    pub(super) failure: Option<Report>,
+    pub(super) end: Option<Report>,
     ending: Option<Ending>,
     /// When PID 1 is killed.
-    kill_at: Option<Instant>,
-    told: bool,
+    pub(super) kill_at: Option<Instant>,
+    pub(super) told: bool,
     /// The terminal is the payload's.
-    given: bool,
+    pub(super) given: bool,
     /// PID 1 has not answered yet that the payload is in the foreground.
-    keys_wait: bool,
+    pub(super) keys_wait: bool,
     /// PID 1 says nothing any more.
-    silent: bool,
+    pub(super) silent: bool,
     /// The command's program has been started.
-    ran: bool,
+    pub(super) ran: bool,
     /// The stop that sbx itself passed on.
-    stop_passed_on: bool,
+    pub(super) stop_passed_on: bool,
 }
 
 impl Supervisor<'_> {
@@ -97,9 +100,7 @@ impl Supervisor<'_> {
                 progress.kill_at = None;
             } else if passed(time_up.filter(|_| progress.ending.is_none())) {
                 progress.ending = Some(Ending::Time);
-                progress.kill_at = Some(now + GRACE);
-                self.tell(Command::Signal(libc::SIGTERM));
-                self.tell(Command::SignalGroup(libc::SIGCONT));
+                self.stop_for_good(&mut progress, GRACE);
             }
         }
         self.finish(&mut progress);
@@ -132,6 +133,8 @@ impl Supervisor<'_> {
             ),
             _ => (None, None),
         };
+        let first = awaited.len();
+        awaited.extend(self.server.iter().filter(|_| progress.ran).flat_map(Server::awaited));
         // Where it fails, there may be memory at the next try.
         if poll(&mut awaited, timeout(until)).is_err() {
             return false;
@@ -142,6 +145,7 @@ impl Supervisor<'_> {
         let [ended, signalled, said, set_up, parent] =
             [Some(0), Some(1), control, setup, parent].map(|index| !ready(index).is_empty());
         let bytes = [ready(outer), ready(inner)];
+        let asked: Vec<bool> = awaited.iter().skip(first).map(|one| one.any() == Some(true)).collect();
         if set_up {
             self.hear_of_setup(progress);
         }
@@ -151,9 +155,11 @@ impl Supervisor<'_> {
         if signalled {
             self.pass_signals_on(progress);
         }
-        if parent {
-            self.parent = None;
+        if parent && self.parent.take().is_some() {
             self.end(progress, Ending::Told);
+        }
+        if asked.contains(&true) {
+            self.serve(progress, &asked);
         }
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal)
             && relay.carry(terminal, bytes, keys)
@@ -161,6 +167,14 @@ impl Supervisor<'_> {
             self.tell(Command::SignalGroup(libc::SIGHUP));
         }
         ended
+    }
+
+    /// Deals with what others want.
+    fn serve(&mut self, progress: &mut Progress, asked: &[bool]) {
+        let wish = self.server.as_mut().and_then(|server| server.serve(asked, &self.control));
+        if let Some(Wish::Stop(grace)) = wish {
+            self.stop_for_good(progress, grace);
+        }
     }
 
     /// Reads what the pipe of the set-up holds once it is closed: that the program was about to start, and a failure.
@@ -181,7 +195,7 @@ impl Supervisor<'_> {
         // Closed by an end that came before the program is no start.
         if executing && progress.failure.is_none() {
             progress.ran = true;
-            (self.on_start)(Started { init: self.pid.as_raw() });
+            (self.on_start)();
         }
     }
 
@@ -207,6 +221,9 @@ impl Supervisor<'_> {
             Ok(REPORT_SIZE) => match Report::decode(&bytes) {
                 Some(Report::Stopped(signal)) => self.stop(progress, signal),
                 Some(Report::Foreground) => progress.keys_wait = false,
+                Some(ended @ (Report::JoinedExited(..) | Report::JoinedSignaled(..))) => {
+                    self.server.iter_mut().for_each(|server| server.ended(ended));
+                }
                 report => progress.end = report,
             },
             Err(Errno::EINTR | Errno::EAGAIN) => {}
@@ -215,13 +232,22 @@ impl Supervisor<'_> {
         }
     }
 
-    fn tell(&self, command: Command) {
+    pub(super) fn tell(&self, command: Command) {
         // Whoever is gone needs no command.
         let _ = nix::unistd::write(&self.control, &command.encode());
     }
 
     fn kill(&self) {
         let _ = signal::send_by_pidfd(&self.pidfd, libc::SIGKILL);
+    }
+
+    /// Asks the payload to end, stopped or not, and sees to it that it does.
+    fn stop_for_good(&self, progress: &mut Progress, grace: Duration) {
+        let by = Instant::now() + grace;
+        progress.told = true;
+        progress.kill_at = Some(progress.kill_at.map_or(by, |already| already.min(by)));
+        self.tell(Command::Signal(libc::SIGTERM));
+        self.tell(Command::SignalGroup(libc::SIGCONT));
     }
 
     fn end(&mut self, progress: &mut Progress, ending: Ending) {
@@ -231,7 +257,7 @@ impl Supervisor<'_> {
     }
 
     /// Passes on what has come; whether sbx was continued.
-    fn pass_signals_on(&mut self, progress: &mut Progress) -> bool {
+    pub(super) fn pass_signals_on(&mut self, progress: &mut Progress) -> bool {
         let mut continued = false;
         while let Some(info) = self.signals.next() {
             let signal = info.ssi_signo as i32;
@@ -260,93 +286,6 @@ impl Supervisor<'_> {
         continued
     }
 
-    fn resize(&self, progress: &Progress) {
-        match (&progress.relay, self.terminal.as_ref().map(CallersTerminal::size)) {
-            (Some(relay), Some(Ok(size))) => drop(size.set(relay.master())),
-            _ => self.tell(Command::SignalGroup(libc::SIGWINCH)),
-        }
-    }
-
-    /// Uses the caller's terminal for the payload, if it is sbx's turn; whether it is.
-    fn use_terminal(&mut self, progress: &mut Progress) -> bool {
-        // In a pipeline the other programs want their keys, until this one asks.
-        let wanted = |terminal: &CallersTerminal| terminal.is_all_the_payloads();
-        match self.mode {
-            TerminalMode::Pty if !self.terminal.as_ref().is_some_and(wanted) => false,
-            _ => self.give_terminal(progress),
-        }
-    }
-
-    /// The payload has stopped, so sbx stops, for whoever started it to see.
-    fn stop(&mut self, progress: &mut Progress, signal: i32) {
-        let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        if wants_terminal && self.give_terminal(progress) {
-            self.make_foreground(progress);
-            self.tell(Command::SignalGroup(libc::SIGCONT));
-            return;
-        }
-        if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
-            relay.finish(terminal);
-        }
-        self.take_terminal_back(progress);
-        let only_this = std::mem::take(&mut progress.stop_passed_on) || self.terminal.is_none();
-        stop_self(signal, only_this);
-        // Whoever continues sbx says so by a signal. Where none has come, nothing has stopped it.
-        if !self.pass_signals_on(progress) {
-            self.go_on(progress);
-        }
-    }
-
-    /// Makes the terminal the payload's, if it is sbx's to give; whether it is.
-    fn give_terminal(&mut self, progress: &mut Progress) -> bool {
-        let Some(terminal) = &mut self.terminal else { return false };
-        let mine = progress.given || terminal.is_foreground();
-        if let (TerminalMode::Pty, true, Some(relay)) = (self.mode, mine, &mut progress.relay) {
-            if !terminal.is_raw() {
-                relay.take_typed_lines(terminal);
-            }
-            if terminal.go_raw().is_err() {
-                return false;
-            }
-            // Only now is it known what the modes are when no line editor of a shell has set them.
-            if std::mem::take(&mut self.modes_unknown) {
-                let _ = terminal.modes().set(relay.master());
-            }
-        }
-        progress.given = mine;
-        mine
-    }
-
-    /// Keys wait until the payload's group is the foreground: else a Ctrl-C among them would reach nobody.
-    fn make_foreground(&self, progress: &mut Progress) {
-        progress.keys_wait = self.mode == TerminalMode::Pty;
-        self.tell(Command::Foreground);
-    }
-
-    /// What was the payload's is sbx's again.
-    fn take_terminal_back(&mut self, progress: &mut Progress) {
-        let given = std::mem::take(&mut progress.given);
-        match &mut self.terminal {
-            Some(terminal) if self.mode == TerminalMode::Inherit && given => terminal.take_back(),
-            Some(terminal) => terminal.restore(),
-            None => {}
-        }
-    }
-
-    /// sbx runs again, perhaps in the foreground now, or in the background.
-    fn go_on(&mut self, progress: &mut Progress) {
-        if self.terminal.is_some() {
-            match self.use_terminal(progress) {
-                true => self.make_foreground(progress),
-                false => self.tell(Command::Background),
-            }
-            if progress.relay.is_some() {
-                self.resize(progress);
-            }
-        }
-        self.tell(Command::SignalGroup(libc::SIGCONT));
-    }
-
     /// Everything is over but the waiting: what is left in pipes is read, the terminal becomes what it was.
     fn finish(&mut self, progress: &mut Progress) {
         self.hear_of_setup(progress);
@@ -357,14 +296,20 @@ impl Supervisor<'_> {
             nix::sys::socket::MsgFlags::MSG_DONTWAIT,
         ) {
             match Report::decode(&bytes) {
-                Some(Report::Stopped(_) | Report::Foreground) | None => {}
+                Some(
+                    Report::Stopped(_)
+                    | Report::Foreground
+                    | Report::JoinedExited(..)
+                    | Report::JoinedSignaled(..),
+                )
+                | None => {}
                 report => progress.end = report,
             }
         }
         if progress.end.is_some() && !progress.ran && progress.failure.is_none() {
             // So quick that its start and its end were heard of together.
             progress.ran = true;
-            (self.on_start)(Started { init: self.pid.as_raw() });
+            (self.on_start)();
         }
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal) {
             relay.finish(terminal);

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+pub mod cgroups;
 mod command;
 mod desktop;
 mod error;
@@ -17,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use arguments::NamedFile;
+pub use cgroups::{Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
 pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};
@@ -89,7 +91,7 @@ pub enum WorkingDirectory {
 }
 
 /// What a plan needs to know of the machine and the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Host {
     /// The caller's uid.
     pub uid: u32,
@@ -107,6 +109,8 @@ pub struct Host {
     pub environment: Vec<(OsString, OsString)>,
     /// `$XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
+    /// The same, or else the directory that logins of this user have: where sandboxes are registered.
+    pub session_dir: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME` or its default.
     pub config_home: Option<PathBuf>,
     /// `$XDG_DATA_HOME` or its default.
@@ -139,6 +143,8 @@ pub struct Host {
     pub toolchains: Vec<Toolchain>,
     /// Files named on the command line, for profiles that show them.
     pub named_files: Vec<NamedFile>,
+    /// Cgroups, for plans that want one.
+    pub cgroups: Option<Cgroups>,
 }
 
 /// What more a plan needs to know, by what its profile asks for.
@@ -150,6 +156,8 @@ pub struct Wanted {
     pub toolchains: Vec<&'static ToolchainKind>,
     /// The command's words, where files among them are to be found.
     pub command: Vec<OsString>,
+    /// Cgroups.
+    pub cgroups: Option<WantedCgroups>,
 }
 
 impl Host {
@@ -167,7 +175,14 @@ impl Host {
         };
         self.named_files = arguments::files(&wanted.command, cwd);
         self.named_files.retain(|file| file.index > 0);
+        self.look_at_cgroups(wanted.cgroups.clone());
         Ok(())
+    }
+
+    /// Looks at cgroups, if anything of them is wanted.
+    pub fn look_at_cgroups(&mut self, wanted: Option<WantedCgroups>) {
+        let looked = |wanted| Cgroups::look(self.uid, self.session_dir.as_deref(), &wanted);
+        self.cgroups = wanted.map(looked);
     }
 
     /// A variable of the caller's environment.
@@ -241,6 +256,7 @@ pub fn probe() -> Result<Host, HostError> {
         user: account.map_or_else(|| "user".to_owned(), |account| account.name),
         real_homes,
         cwd: working_directory(),
+        session_dir: absolute("XDG_RUNTIME_DIR").or_else(|| user::runtime_dir(uid)),
         runtime_dir: absolute("XDG_RUNTIME_DIR"),
         data_home: absolute("XDG_DATA_HOME").or_else(|| below_home(".local/share")),
         state_home: absolute("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
@@ -261,6 +277,7 @@ pub fn probe() -> Result<Host, HostError> {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        cgroups: None,
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{HostError, look};
@@ -30,6 +31,16 @@ fn parse(passwd: &[u8], uid: u32) -> Option<Account> {
         (usable && home.is_absolute() && id == uid.to_string().as_bytes())
             .then(|| Account { name: name.to_owned(), home })
     })
+}
+
+/// Where a login keeps sockets, for who has lost the variable that says so, as after su(1).
+pub(super) fn runtime_dir(uid: u32) -> Option<PathBuf> {
+    let own = PathBuf::from(format!("/run/user/{uid}"));
+    // Services of the machine have no login.
+    let places = [Some(own), (uid == 0).then(|| "/run".into())].into_iter().flatten();
+    let is_own =
+        |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == uid);
+    places.into_iter().find(is_own)
 }
 
 /// The downloads directory of `user-dirs.dirs`, else `Downloads` in the home directory.

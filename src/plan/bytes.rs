@@ -34,6 +34,10 @@ pub(super) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S
     Bytes(path.as_os_str()).serialize(serializer)
 }
 
+pub(super) fn optional_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| Bytes(path.as_os_str())).serialize(serializer)
+}
+
 pub(super) fn words<S: Serializer>(words: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
     sequence(words.iter().map(OsString::as_os_str), serializer)
 }

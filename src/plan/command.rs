@@ -10,7 +10,7 @@ pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 
 /// The paths to try for `command`, in order: itself when it holds a `/`, else one for each absolute directory of
 /// `search`.
-pub(super) fn candidates(command: &OsStr, search: &OsStr, directory: &Path) -> Vec<PathBuf> {
+pub fn candidates(command: &OsStr, search: &OsStr, directory: &Path) -> Vec<PathBuf> {
     if command.is_empty() {
         return Vec::new();
     }

@@ -114,6 +114,24 @@ impl Layout {
         }
     }
 
+    /// Covers a path of the host's in every place where it would be shown, whoever asked for what.
+    pub(super) fn keep_out(&mut self, path: &Path) {
+        let place = |mount: &Mount| match &mount.op {
+            MountOp::Bind { source: BindSource::Path(source), .. } if path.starts_with(source) => {
+                Some(mount.dest.join(path.strip_prefix(source).ok()?))
+            }
+            MountOp::Bind { source: BindSource::Path(source), .. } if source.starts_with(path) => {
+                Some(mount.dest.clone())
+            }
+            _ => None,
+        };
+        let places: Vec<PathBuf> = self.mounts.values().filter_map(|(_, mount)| place(mount)).collect();
+        for place in places {
+            let dest = place.components().collect();
+            self.add(usize::MAX, Mount { dest, op: MountOp::Mask, origin: Origin::Default });
+        }
+    }
+
     /// The mounts in the order to make them: each after what it lies in.
     pub(super) fn into_mounts(self) -> Vec<Mount> {
         self.mounts.into_values().map(|(_, mount)| mount).collect()

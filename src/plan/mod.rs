@@ -8,11 +8,13 @@
 mod arguments;
 mod base;
 mod bytes;
+mod cgroup;
 mod command;
 mod desktop;
 mod entries;
 mod environment;
 mod error;
+mod limits;
 mod mount;
 mod protect;
 mod resolve;
@@ -27,11 +29,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::profile::{
-    Background, LandlockScope, Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets,
+    Background, IoPriority, LandlockScope, Level, Nested, NetworkMode, Setting, TerminalMode, TimeOffsets,
 };
 use crate::seccomp::{NestedCalls, Policy};
 
+pub use cgroup::{CONTROLLERS, Cgroup, CgroupPlace, Knob, Service};
+pub use command::candidates;
 pub use error::PlanError;
+pub use limits::{limit_knobs, wanted_for_limits};
 pub use mount::{Access, BindSource, Content, Mount, MountOp, OverlayUpper};
 pub use protect::{Placeholder, Protected};
 pub use resolve::{resolve, wanted};
@@ -73,6 +78,15 @@ pub struct Plan {
     pub landlock_files: Option<Setting<u32>>,
     /// Resource limits.
     pub limits: Limits,
+    /// A cgroup of its own, for the other limits.
+    pub cgroup: Option<Cgroup>,
+    /// What the sandbox is called; one is made up without it.
+    pub name: Option<String>,
+    /// Where it is registered, so that others find it by that name; nowhere without a login's directory.
+    #[serde(serialize_with = "bytes::optional_path")]
+    pub registry: Option<PathBuf>,
+    /// At the end it is said what was used.
+    pub report: bool,
     /// What of the user's session the sandbox reaches, and what that means, in words.
     pub exposed: Vec<Setting<String>>,
     /// The payload's environment.
@@ -193,6 +207,12 @@ pub struct Limits {
     pub processes: Setting<u64>,
     /// Descriptors of each process (`RLIMIT_NOFILE`); the caller's own without it.
     pub open_files: Option<Setting<u64>>,
+    /// Bytes of data of each process (`RLIMIT_DATA`), where no cgroup holds the memory of all of them.
+    pub data: Option<Setting<u64>>,
+    /// The nice value.
+    pub nice: Option<Setting<i32>>,
+    /// The I/O priority.
+    pub io_priority: Option<Setting<IoPriority>>,
     /// What may be watched; nothing is said of it where the kernel has no such limits.
     pub watches: Option<Watches>,
     /// Wall-clock time.

@@ -131,6 +131,8 @@ pub enum MountOp {
     Devpts,
     /// A new mqueue of the IPC namespace.
     Mqueue,
+    /// The cgroups that the payload may make, below its own.
+    Cgroup,
     /// An overlay (userxattr).
     Overlay {
         /// Lower dirs, topmost first.
@@ -200,6 +202,7 @@ impl MountOp {
             MountOp::Proc => "proc",
             MountOp::Devpts => "devpts",
             MountOp::Mqueue => "mqueue",
+            MountOp::Cgroup => "cgroup",
             MountOp::Overlay { .. } => "overlay",
             MountOp::Dir { .. } => "dir",
             MountOp::Private { .. } => "private",

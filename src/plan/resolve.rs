@@ -8,8 +8,8 @@ use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::environment::Facts;
 use super::mount::{Access, BindSource, Mount, MountOp};
-use super::{Directory, Identity, Limits, Namespaces, Plan, PlanError, Privileges, Root, Watches};
-use super::{arguments, command, desktop, environment, protect, toolchains, unbuilt, walls};
+use super::{Directory, Identity, Namespaces, Plan, PlanError, Privileges, Root};
+use super::{arguments, command, desktop, environment, limits, protect, toolchains, unbuilt, walls};
 use crate::diag::quote;
 use crate::host::{DesktopParts, Host, Wanted, WorkingDirectory};
 use crate::invocation::Invocation;
@@ -45,8 +45,11 @@ const SHARED_DIRECTORIES: &[&str] = &[
 ];
 
 /// What [`resolve`] has to know of the machine besides what it always knows.
-pub fn wanted(profile: &Profile, invocation: &Invocation) -> Wanted {
-    Wanted {
+///
+/// # Errors
+/// [`PlanError`]: a path that has no value here.
+pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Wanted, PlanError> {
+    Ok(Wanted {
         desktop: DesktopParts {
             wayland: profile.display.wayland.value != Wayland::Off,
             x11: profile.display.x11.value != X11Mode::Off,
@@ -58,7 +61,8 @@ pub fn wanted(profile: &Profile, invocation: &Invocation) -> Wanted {
             ArgumentsMode::None => Vec::new(),
             ArgumentsMode::Ro | ArgumentsMode::Rw => invocation.command.clone(),
         },
-    }
+        cgroups: limits::wanted(profile, invocation, host)?,
+    })
 }
 
 /// Makes the plan.
@@ -88,14 +92,11 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
     let mut layout = layout(profile, invocation, host, &base, desktop.mounts)?;
     let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
+    let registry = registry(host, &mut layout);
     let directory = directory(profile, invocation, host, &home, &layout)?;
     let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
-    let mut environment = environment::resolve(profile, invocation, host, &facts)?;
-    set_pwd(&mut environment, &directory);
-    let mut misses = Vec::new();
-    let limits = limits(profile, invocation, host, &mut misses)?;
-    let candidates = candidates(invocation, &environment, &directory.value.0);
-    let command = arguments::words(&invocation.command, &shown, host, &directory.value.0);
+    let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
+    let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -112,15 +113,19 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         landlock_scope: walls::landlock_scope(profile, invocation, host, &mut misses)?,
         landlock_files: walls::landlock_files(profile, invocation, host, &mut misses)?,
         limits,
+        cgroup,
+        name: name(invocation)?,
+        registry,
+        report: invocation.report,
         exposed: desktop.exposed,
+        candidates: candidates(invocation, &environment, &directory.value.0),
         environment,
         terminal: profile.terminal.clone(),
         background: profile.background.clone(),
         die_with_parent: invocation.die_with_parent,
         keep_fds: keep_fds(invocation)?,
+        command: arguments::words(&invocation.command, &shown, host, &directory.value.0),
         directory,
-        command,
-        candidates,
         misses,
     })
 }
@@ -180,7 +185,7 @@ fn layout(
     check_private_home(profile, host)?;
     let tokens = Tokens { host, home: host.home.as_deref().unwrap_or(base.home), uid: host.uid.to_string() };
     let mut layout = Layout::new(base.mounts());
-    for mount in desktop.into_iter().chain(toolchains::mounts(profile, host)) {
+    for mount in desktop.into_iter().chain(toolchains::mounts(profile, host)).chain(delegated(profile)) {
         layout.add(0, mount);
     }
     let cwd = override_with(&profile.filesystem.cwd, &invocation.cwd, "--cwd");
@@ -300,7 +305,7 @@ fn candidates(invocation: &Invocation, environment: &[super::Variable], director
     invocation.command.first().map_or_else(Vec::new, |program| of(program))
 }
 
-fn set_pwd(environment: &mut Vec<super::Variable>, directory: &Setting<Directory>) {
+fn set_pwd(mut environment: Vec<super::Variable>, directory: &Setting<Directory>) -> Vec<super::Variable> {
     environment.retain(|variable| variable.name != "PWD");
     environment.push(super::Variable {
         name: "PWD".into(),
@@ -308,48 +313,7 @@ fn set_pwd(environment: &mut Vec<super::Variable>, directory: &Setting<Directory
         origin: directory.origin.clone(),
     });
     environment.sort_by(|left, right| left.name.cmp(&right.name));
-}
-
-fn limits(
-    profile: &Profile,
-    invocation: &Invocation,
-    host: &Host,
-    misses: &mut Vec<String>,
-) -> Result<Limits, PlanError> {
-    let processes = override_with(&profile.limits.pids, &invocation.pids, "--pids");
-    if host.uid == 0 && !processes.is_default() {
-        // RLIMIT_NPROC binds every user but kernel uid 0 (fork's check in kernel/fork.c).
-        let why = "cannot limit processes: the kernel does not hold root to RLIMIT_NPROC";
-        let required =
-            invocation.pids.is_some() || invocation.strict || profile.limits.level.value == Level::Require;
-        match profile.limits.level.value {
-            _ if required => {
-                let hint = "run sbx as an ordinary user".to_owned();
-                return Err(PlanError::Conflict { why: why.to_owned(), origin: processes.origin, hint });
-            }
-            Level::Prefer => misses.push(format!("{why}; running without that limit")),
-            _ => {}
-        }
-    }
-    let flag =
-        |duration: &std::time::Duration| Origin::Flag(format!("--timeout {}s", duration.as_secs_f64()));
-    Ok(Limits {
-        core: Setting::default_value(0),
-        processes,
-        open_files: profile.limits.open_files.clone(),
-        watches: host
-            .watches
-            .map(|(instances, files)| Watches { instances: half(instances), files: half(files) }),
-        timeout: match &invocation.timeout {
-            Some(timeout) => Some(Setting::new(*timeout, flag(timeout))),
-            None => profile.limits.timeout.clone(),
-        },
-    })
-}
-
-/// What one sandbox gets of something that all programs of a user share.
-fn half(all: u64) -> u64 {
-    all.div_ceil(2)
+    environment
 }
 
 fn privileges(invocation: &Invocation) -> Privileges {
@@ -363,11 +327,38 @@ fn privileges(invocation: &Invocation) -> Privileges {
 
 /// sbx's own directories: what lies there decides what the next sandbox may do.
 fn guarded(host: &Host) -> Vec<PathBuf> {
-    let own = [&host.config_home, &host.state_home, &host.data_home]
+    let own = [&host.config_home, &host.state_home, &host.data_home, &host.session_dir]
         .into_iter()
         .flatten()
         .map(|directory| directory.join("sbx"));
     own.chain(["/etc/sbx", "/usr/share/sbx"].map(PathBuf::from)).collect()
+}
+
+/// Where sandboxes are registered. Who reaches it can end others, and start programs in them.
+fn registry(host: &Host, layout: &mut Layout) -> Option<PathBuf> {
+    let registry = host.session_dir.as_ref().map(|dir| dir.join("sbx"))?;
+    layout.keep_out(&registry);
+    Some(registry)
+}
+
+/// A cgroup filesystem for a payload that may make cgroups.
+fn delegated(profile: &Profile) -> Option<Mount> {
+    let delegate = &profile.limits.delegate;
+    let mount = Mount { dest: "/sys/fs/cgroup".into(), op: MountOp::Cgroup, origin: delegate.origin.clone() };
+    delegate.value.then_some(mount)
+}
+
+/// The name that was asked for. It is a directory's, a unit's and a word on command lines.
+fn name(invocation: &Invocation) -> Result<Option<String>, PlanError> {
+    let Some(name) = &invocation.name else { return Ok(None) };
+    match crate::profile::value::parse_sandbox_name(name) {
+        Ok(name) => Ok(Some(name)),
+        Err(why) => Err(PlanError::Conflict {
+            why: format!("cannot call the sandbox that: {why}"),
+            origin: Origin::Flag("--name".to_owned()),
+            hint: "choose another name".to_owned(),
+        }),
+    }
 }
 
 fn keep_fds(invocation: &Invocation) -> Result<Vec<i32>, PlanError> {

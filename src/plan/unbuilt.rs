@@ -27,10 +27,6 @@ fn flag(invocation: &Invocation) -> Option<String> {
         ("--net proxy", invocation.net == Some(NetworkMode::Proxy)),
         ("--allow-host", !invocation.allow_hosts.is_empty()),
         ("--publish", !invocation.publish.is_empty()),
-        ("--memory", invocation.memory.is_some()),
-        ("--swap", invocation.swap.is_some()),
-        ("--cpus", invocation.cpus.is_some()),
-        ("--name", invocation.name.is_some()),
     ];
     given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag.to_owned())
 }
@@ -50,9 +46,8 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
             .find(|setting| !setting.is_default())
             .map(|setting| (key.to_owned(), setting.origin.clone()))
     }
-    let Profile { filesystem, privileges, network, limits, seccomp, display, .. } = profile;
+    let Profile { filesystem, privileges, network, seccomp, display, .. } = profile;
     let found = [
-        any("app-id", profile.app_id.clone()),
         more("filesystem.root", &filesystem.root, |root| {
             !matches!(root, RootSource::Host | RootSource::Empty)
         }),
@@ -70,9 +65,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
         listed("network.publish", &network.publish),
         more("network.block-lan", &network.block_lan, |block| *block),
         any("network.bandwidth", network.bandwidth.clone()),
-        any("limits.memory", limits.memory.clone()),
-        any("limits.swap", limits.swap.clone()),
-        any("limits.cpus", limits.cpus.clone()),
         more("seccomp.multiarch", &seccomp.multiarch, |multiarch| *multiarch),
         more("display.x11", &display.x11, |x11| *x11 == X11Mode::Private),
         listed("dbus.session", &profile.dbus_session),

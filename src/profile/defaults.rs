@@ -3,8 +3,8 @@
 
 use super::value::EnvironmentPattern;
 use super::{
-    Display, Environment, Filesystem, Landlock, LandlockScope, Level, Limits, Namespaces, Network,
-    Privileges, Profile, RootSource, Seccomp, Setting, WritableLayer,
+    Display, Environment, Filesystem, Landlock, LandlockScope, Limits, Namespaces, Network, Privileges,
+    Profile, RootSource, Seccomp, Setting, WritableLayer,
 };
 
 /// Environment variables that every sandbox keeps from its caller: what a program needs to find its
@@ -68,15 +68,7 @@ impl Default for Profile {
             },
             privileges: Privileges::default(),
             network: Network::default(),
-            limits: Limits {
-                memory: None,
-                swap: None,
-                cpus: None,
-                pids: Setting::default_value(4096),
-                open_files: None,
-                timeout: None,
-                level: Setting::default_value(Level::Prefer),
-            },
+            limits: Limits::default(),
             seccomp: Seccomp::default(),
             landlock: Landlock {
                 level: Setting::default(),

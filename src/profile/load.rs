@@ -62,6 +62,19 @@ pub fn load_with_warnings(
     Ok((loader.profile, loader.warnings))
 }
 
+/// The defaults with these settings, `KEY=VALUE` each, and no file at all.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn of_settings(set: &[String]) -> Result<Profile, ProfileError> {
+    let search = SearchPath::from_directories(Vec::new());
+    let mut loader = Loader::new(&search, 0);
+    for typed in set {
+        loader.set(typed)?;
+    }
+    Ok(loader.profile)
+}
+
 /// Merges the profile in `file` and what it extends.
 ///
 /// # Errors

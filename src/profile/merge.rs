@@ -108,11 +108,23 @@ impl Merge<'_> {
 
     fn limits(&mut self, onto: &mut Limits, table: LimitsTable) {
         self.optional(&mut onto.memory, table.memory);
+        self.optional(&mut onto.memory_high, table.memory_high);
         self.optional(&mut onto.swap, table.swap);
         self.optional(&mut onto.cpus, table.cpus);
+        self.optional(&mut onto.cpu_weight, table.cpu_weight);
+        self.optional(&mut onto.cpuset, table.cpuset);
         self.scalar(&mut onto.pids, table.pids);
+        self.edit("limits.io", &mut onto.io, edits(table.io), |one, other| one.path == other.path);
+        self.optional(&mut onto.io_weight, table.io_weight);
+        self.optional(&mut onto.cgroups, table.cgroups);
+        self.optional(&mut onto.cgroup_depth, table.cgroup_depth);
+        self.optional(&mut onto.nice, table.nice);
+        self.optional(&mut onto.io_priority, table.io_priority);
         self.optional(&mut onto.open_files, table.open_files);
         self.optional(&mut onto.timeout, table.timeout);
+        self.scalar(&mut onto.delegate, table.delegate);
+        self.scalar(&mut onto.cgroup, table.cgroup);
+        self.optional(&mut onto.cgroup_parent, table.cgroup_parent);
         self.scalar(&mut onto.level, table.level);
     }
 

@@ -9,6 +9,7 @@ mod catalog;
 mod defaults;
 mod error;
 mod file;
+pub mod limits;
 pub mod load;
 mod merge;
 mod schema;
@@ -20,11 +21,11 @@ pub mod value;
 mod words;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub use error::{ProfileError, Warning, Writer};
 
 use crate::diag::Location;
+pub use limits::{IoLimit, IoPriority, Limit, Limits};
 use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
 
 pub use words::{
@@ -218,25 +219,6 @@ pub struct Bandwidth {
     pub up: Option<ByteRate>,
     /// Into the sandbox.
     pub down: Option<ByteRate>,
-}
-
-/// `[limits]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// `memory`, bytes.
-    pub memory: Option<Setting<ByteSize>>,
-    /// `swap`, bytes.
-    pub swap: Option<Setting<ByteSize>>,
-    /// `cpus`.
-    pub cpus: Option<Setting<f64>>,
-    /// `pids`, processes and threads.
-    pub pids: Setting<u64>,
-    /// `open-files`, descriptors for each process; the caller's own limit without it.
-    pub open_files: Option<Setting<u64>>,
-    /// `timeout`.
-    pub timeout: Option<Setting<Duration>>,
-    /// `level`.
-    pub level: Setting<Level>,
 }
 
 /// `[seccomp]`.

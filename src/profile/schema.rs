@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub(super) mod field;
+mod limits;
 mod place;
 mod spelling;
 
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::diag::{Location, Source};
 use field::{Edits, Field, List, Map, table};
+use limits::{Limited, Memory, Nice, Number, Priority, Processors, Weight};
 use spelling::{
     AppId, CapabilityName, Count, Cpus, Extended, Hostname, Line, Offset, Pattern, RealPath, RelativePath,
     Root, Size, Template, Time, VariableName, VariableValue, Word, Writable,
@@ -110,12 +112,24 @@ tables! {
     }
     /// `[limits]`
     LimitsTable {
-        memory: Option<Field<Size>>,
-        swap: Option<Field<Size>>,
-        cpus: Option<Field<Cpus>>,
-        pids: Option<Field<Count>>,
+        memory: Option<Field<Limited<Memory>>>,
+        memory_high: Option<Field<Limited<Memory>>>,
+        swap: Option<Field<Limited<Size>>>,
+        cpus: Option<Field<Limited<Cpus>>>,
+        cpu_weight: Option<Field<Limited<Weight>>>,
+        cpuset: Option<Field<Limited<Processors>>>,
+        pids: Option<Field<Limited<Count>>>,
+        io: List<Edits<limits::Io>>,
+        io_weight: Option<Field<Limited<Weight>>>,
+        cgroups: Option<Field<Limited<Number>>>,
+        cgroup_depth: Option<Field<Limited<Number>>>,
+        nice: Option<Field<Nice>>,
+        io_priority: Option<Field<Priority>>,
         open_files: Option<Field<Count>>,
         timeout: Option<Field<Time>>,
+        delegate: Option<Field<bool>>,
+        cgroup: Option<Field<Level>>,
+        cgroup_parent: Option<Field<Template>>,
         level: Option<Field<Level>>,
     }
     /// `[seccomp]`

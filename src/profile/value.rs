@@ -66,6 +66,23 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A number of bytes for people: `512 MiB`, `1.5 GiB`, `312 KiB`, rounded to three figures.
+pub fn in_units(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (0..UNITS.len()).rev().find(|unit| bytes >> (10 * unit) > 0).unwrap_or(0);
+    let value = bytes as f64 / (1_u64 << (10 * unit)) as f64;
+    let text = match value {
+        value if unit == 0 || value >= 99.95 => format!("{value:.0}"),
+        value if value >= 9.995 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    };
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    };
+    format!("{text} {}", UNITS[unit])
+}
+
 /// Reads a duration: `90`, `90s`, `1h30m`, `250ms`, `2d`; a bare number is seconds.
 ///
 /// # Errors
@@ -111,6 +128,21 @@ pub fn parse_hostname(text: &str) -> Result<String, String> {
     if !(1..=64).contains(&text.len()) || !text.bytes().all(plain) || text.starts_with(['-', '.']) {
         return Err(format!(
             "{} is not a host name: 1 to 64 letters, digits, `.` and `-`, the first no sign",
+            crate::diag::quote(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a sandbox's name: a word on command lines, a directory's name, a part of a unit's.
+///
+/// # Errors
+/// Says what is wrong with `text`.
+pub fn parse_sandbox_name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !(1..=64).contains(&text.len()) || !text.bytes().all(plain) || text.starts_with(['-', '.']) {
+        return Err(format!(
+            "{} is not a sandbox's name: 1 to 64 letters, digits, `.`, `_` and `-`, the first no sign but `_`",
             crate::diag::quote(text)
         ));
     }

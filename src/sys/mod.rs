@@ -11,6 +11,7 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod signal;
+pub mod strings;
 pub mod terminal;
 
 use nix::errno::Errno;

@@ -100,29 +100,6 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Strings for execve(2): a vector of pointers that ends in a null, and what they point at.
-#[derive(Debug)]
-pub struct StringVector {
-    pointers: Vec<*const c_char>,
-    _strings: Vec<std::ffi::CString>,
-}
-
-impl StringVector {
-    /// Takes the strings over.
-    pub fn new(strings: Vec<std::ffi::CString>) -> Self {
-        // A CString's buffer does not move with the CString.
-        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
-        Self { pointers, _strings: strings }
-    }
-}
-
-/// execve(2); returns only the errno of its failure.
-pub fn execve(path: &CStr, arguments: &StringVector, environment: &StringVector) -> Errno {
-    // SAFETY: path is a live NUL-terminated string; both vectors end in a null and point at strings that they own.
-    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
-    Errno::last()
-}
-
 /// Marks every descriptor from `first` on close-on-exec (close_range(2), flag since Linux 5.11).
 ///
 /// # Errors
@@ -337,4 +314,44 @@ pub fn filter_system_calls(program: &[seccompiler::sock_filter]) -> Result<(), E
         }
         _ => Errno::EINVAL,
     })
+}
+
+/// The nice value of this process (getpriority(2)).
+pub fn nice() -> i32 {
+    // The C library's function can't be told from its error: -1 is a nice value. The kernel says 20 less that.
+    // SAFETY: getpriority takes no pointers.
+    let answer = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
+    20 - answer as i32
+}
+
+/// Sets the nice value of this process, for all that it starts as well (setpriority(2)).
+///
+/// # Errors
+/// `EACCES` for one below its own, without privileges.
+pub fn set_nice(value: i32) -> Result<(), Errno> {
+    // SAFETY: setpriority takes no pointers.
+    check(unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, value) }).map(drop)
+}
+
+/// `IOPRIO_WHO_PROCESS` of ioprio_set(2).
+const IOPRIO_WHO_PROCESS: c_int = 1;
+
+/// The I/O priority of this process: class and level, as ioprio_get(2) packs them.
+///
+/// # Errors
+/// None that a kernel is known to give.
+pub fn io_priority() -> Result<u16, Errno> {
+    // SAFETY: ioprio_get takes no pointers.
+    let value = check(unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) })?;
+    Ok(value as u16)
+}
+
+/// Sets the I/O priority of this process, for all that it starts as well (ioprio_set(2)).
+///
+/// # Errors
+/// `EPERM` for a class that takes privileges.
+pub fn set_io_priority(value: u16) -> Result<(), Errno> {
+    // SAFETY: ioprio_set takes no pointers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, c_long::from(value)) })
+        .map(drop)
 }

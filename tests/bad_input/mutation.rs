@@ -128,7 +128,13 @@ fn command_line(words: &[OsString], search: &SearchPath, uid: u32, tally: &mut T
                 Err(error) => tally.told(&error, Severity::Error),
             }
         }
-        Ok(Action::Check { .. } | Action::Profiles(..) | Action::Doctor(..) | Action::Print(_)) => Ok(()),
+        Ok(
+            Action::Check { .. }
+            | Action::Profiles(..)
+            | Action::Doctor(..)
+            | Action::Manage(..)
+            | Action::Print(_),
+        ) => Ok(()),
     }
 }
 

@@ -64,6 +64,7 @@ impl Checker {
             "pattern" => value.as_str().is_none_or(|text| self.matches(rule.as_str(), text)),
             "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= number(rule)),
             "minimum" => value.as_f64().is_none_or(|found| found >= rule.as_f64().unwrap_or(f64::NAN)),
+            "maximum" => value.as_f64().is_none_or(|found| found <= rule.as_f64().unwrap_or(f64::NAN)),
             "required" => value.as_object().is_none_or(|found| {
                 schemas().all(|name| name.as_str().is_some_and(|name| found.contains_key(name)))
             }),
@@ -128,7 +129,7 @@ fn it_refuses() {
     let schema = r##"{
         "type": "object", "additionalProperties": false, "required": ["a"],
         "properties": {
-            "a": {"type": "integer", "minimum": 1, "not": {"enum": [7]}},
+            "a": {"type": "integer", "minimum": 1, "maximum": 9, "not": {"enum": [7]}},
             "b": {"type": "array", "items": {"$ref": "#/definitions/word"}},
             "c": {"anyOf": [{"type": "boolean"}, {"type": "string", "maxLength": 2}]}
         },
@@ -149,6 +150,7 @@ fn it_refuses() {
         r#"{"a": 7}"#,
         r#"{"a": 7.0}"#,
         r#"{"a": 1.5}"#,
+        r#"{"a": 10}"#,
         r#"{"a": "1"}"#,
         r#"{"a": 1, "b": ["x", "X"]}"#,
         r#"{"a": 1, "b": "x"}"#,

@@ -2,6 +2,16 @@
 
 use super::*;
 
+/// The keys of a table that stands for a limit.
+const LIMIT: [&str; 2] = ["value", "level"];
+
+/// Whether a limit may have a level of its own.
+pub(super) fn has_level(key: &str) -> bool {
+    let setting = format!("{key}={{ no-such-key = 1 }}");
+    let error = load::load(&[], &[setting], &search(), 0);
+    matches!(error, Err(ProfileError::UnknownKey { known, .. }) if known == LIMIT)
+}
+
 /// Every key that the parser knows, as it says itself when asked for one that it doesn't.
 pub(super) fn schema_keys(prefix: &str) -> BTreeSet<String> {
     let known = |key: String| match load::load(&[], &[format!("{key}=1")], &search(), 0) {
@@ -11,10 +21,9 @@ pub(super) fn schema_keys(prefix: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for name in known(format!("{prefix}no-such-key")).unwrap_or_default() {
         let key = format!("{prefix}{name}");
-        if known(format!("{key}.no-such-key")).is_some() {
-            keys.extend(schema_keys(&format!("{key}.")));
-        } else {
-            keys.insert(key);
+        match known(format!("{key}.no-such-key")) {
+            Some(inner) if inner != LIMIT => keys.extend(schema_keys(&format!("{key}."))),
+            _ => _ = keys.insert(key),
         }
     }
     keys
@@ -54,20 +63,25 @@ fn keys() {
 
 #[test]
 fn keys_of_entries() {
-    let page = read("man/sbx-profile.5");
-    for key in ["read", "write", "tmpfs", "overlay"] {
-        let setting = format!("filesystem.{key}=[{{ path = '/a', no-such-key = 1 }}]");
+    let items = key_items();
+    for key in ["filesystem.read", "filesystem.write", "filesystem.tmpfs", "filesystem.overlay", "limits.io"]
+    {
+        let setting = format!("{key}=[{{ path = '/a', no-such-key = 1 }}]");
         let Err(ProfileError::UnknownKey { known, .. }) = load::load(&[], &[setting], &search(), 0) else {
-            panic!("filesystem.{key} takes any key");
+            panic!("{key} takes any key");
         };
-        let body = &items(&page)
-            .into_iter()
-            .find(|(tag, _)| *tag == format!("Ic filesystem.{key}"))
-            .expect("there is an entry")
-            .1;
+        let body = &items.iter().find(|(name, _)| name == key).expect("there is an entry").1;
         for name in known {
-            assert!(body.split_whitespace().any(|word| word == name), "filesystem.{key}: {name}");
+            assert!(body.split_whitespace().any(|word| word == name), "{key}: {name}");
         }
+    }
+}
+
+#[test]
+fn levels_of_limits() {
+    for (key, body) in key_items() {
+        let says = body.split_once(" Default: ").is_some_and(|(kind, _)| kind.ends_with(", with a level."));
+        assert_eq!(says, has_level(&key), "{key}: the page (left), the parser (right)");
     }
 }
 
@@ -79,6 +93,7 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("namespaces.nested", Nested::WORDS),
     ("privileges.uid", UidMap::WORDS),
     ("network.mode", NetworkMode::WORDS),
+    ("limits.cgroup", Level::WORDS),
     ("limits.level", Level::WORDS),
     ("landlock.level", Level::WORDS),
     ("landlock.scope", LandlockScope::WORDS),
@@ -120,7 +135,9 @@ pub(super) fn defaults() -> Vec<(&'static str, String)> {
         ("privileges.uid", profile.privileges.uid.value.word().to_owned()),
         ("network.mode", network.mode.value.word().to_owned()),
         ("network.block-lan", network.block_lan.value.to_string()),
-        ("limits.pids", limits.pids.value.to_string()),
+        ("limits.pids", limits.pids.value.value.to_string()),
+        ("limits.delegate", limits.delegate.value.to_string()),
+        ("limits.cgroup", limits.cgroup.value.word().to_owned()),
         ("limits.level", limits.level.value.word().to_owned()),
         ("seccomp.multiarch", seccomp.multiarch.value.to_string()),
         ("landlock.level", landlock.level.value.word().to_owned()),
@@ -145,7 +162,11 @@ fn defaults_are_documented() {
         assert!(body.contains(&format!(" Default: {default}. ")), "{key}: the default is {default}");
     }
     let Profile { namespaces, network, limits, .. } = Profile::default();
-    assert!(limits.memory.is_none() && limits.swap.is_none() && limits.cpus.is_none());
+    let sizes = [&limits.memory, &limits.memory_high, &limits.swap];
+    let counts = [&limits.cpu_weight, &limits.io_weight, &limits.cgroups, &limits.cgroup_depth];
+    assert!(sizes.into_iter().all(Option::is_none) && counts.into_iter().all(Option::is_none));
+    assert!(limits.cpus.is_none() && limits.cpuset.is_none() && limits.io.is_empty());
+    assert!(limits.nice.is_none() && limits.io_priority.is_none() && limits.cgroup_parent.is_none());
     assert!(limits.open_files.is_none() && limits.timeout.is_none() && network.bandwidth.is_none());
     assert!(namespaces.time.is_none());
 }

@@ -1,7 +1,7 @@
 //! The JSON Schema of profiles: the same keys, types, words and defaults as the parser has, and the same verdicts.
 
 use super::checker::Checker;
-use super::keys::{WORDS, defaults, key_refused, schema_keys};
+use super::keys::{WORDS, defaults, has_level, key_refused, schema_keys};
 use super::mistakes::MISTAKES;
 use super::*;
 use serde_json::Value;
@@ -17,6 +17,7 @@ const STRINGS: &str = r#"
 "host" "empty" "image:x" "image:" "image:a b" "tmpfs" "none" "layer:x" "layer:-x" "layer:.x" "layer:" "optional" "true" "signal" "-signal"
 "0" "512" "512M" "1.5G" "1.5" "1.0" "2GiB" "2GB" "1.G" "iB" "B" "G" "3 MB" "10X" "1e9" "1.1234567G" "90" "1h30m" "250ms" "5min" "-30s" "--30s" "5 minutes" "h" "1h30" "1.5h"
 "org.example.X" "org.example" "a..b.c" "A" "A=B" "=" "LC_*" "-LC_*" "*" "-*" "A*B" "CAP_NET_ADMIN" "-CAP_NET_ADMIN" "CAP_NOPE"
+"0-3,6" "3-" "-3" "0,,1" "idle" "best-effort" "best-effort:7" "best-effort:8" "realtime" "4M" "3.9M" "4095K" "4096K" "4194303" "4194304" "0.5G" "0G" "0.0K"
 "@debug" "-@debug" "*.example.org" "git.example.org:22" "8080" "base-cli" "Base" "/etc/x.toml" "sub/x"
 "#;
 
@@ -167,7 +168,23 @@ fn values_for(key: &str) -> Vec<String> {
         }
         forms
     };
-    let forms: Vec<String> = values.iter().flat_map(inside).collect();
+    let mut forms: Vec<String> = values.iter().flat_map(inside).collect();
+    if has_level(key) {
+        let good = KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, values)| values[0]);
+        let words = ["require", "prefer", "available", "off", "no-such-word"];
+        for good in [good.to_owned(), format!("'{good}'")] {
+            forms.extend(words.iter().map(|word| format!("{{ value = {good}, level = '{word}' }}")));
+        }
+        forms.extend(values.iter().map(|value| format!("{{ value = {value} }}")));
+        forms.extend(["{ level = 'off' }", "{ value = 1, no-such-key = 1 }"].map(str::to_owned));
+    }
+    if key == "limits.io" {
+        for name in ["read", "write", "read-operations", "write-operations", "level", "no-such-key"] {
+            forms.extend(values.iter().map(|value| format!("[{{ path = '/ok', {name} = {value} }}]")));
+        }
+        forms.extend(["[{ path = '/ok', level = 'off' }]", "[{ read = 1 }]"].map(str::to_owned));
+        forms.extend(values.iter().map(|value| format!("[{{ path = {value} }}]")));
+    }
     values.extend(forms);
     values.extend(["{ 'A=B' = 'x' }", "{ '' = 'x' }", "[{ dest = '/a' }]"].map(str::to_owned));
     values

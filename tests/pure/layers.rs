@@ -4,52 +4,70 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 14] = [
+const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
+    ("report", &["exec", "plan", "profile", "diag"]),
+    ("verbs", &["cli", "diag", "exec", "host", "invocation", "manage", "registry"]),
     ("diag", &[]),
+    ("cgroup", &[]),
     ("profile", &["diag"]),
-    ("host", &["sys", "diag"]),
+    ("host", &["cgroup", "sys", "diag"]),
     ("cause", &["diag"]),
     ("doctor", &["cause", "host", "sys", "diag"]),
     ("invocation", &["profile"]),
     ("seccomp", &["diag"]),
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
-    ("exec", &["cause", "plan", "profile", "host", "seccomp", "sys", "diag"]),
+    ("registry", &["cgroup", "profile", "sys", "diag"]),
+    ("manage", &["cgroup", "registry", "plan", "profile", "host", "sys", "diag"]),
+    ("exec", &["cause", "cgroup", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 10] = [
+const INSIDE: [&str; 13] = [
+    "execute",
     "files",
     "init",
+    "joined",
     "landlock",
     "mounts",
     "operations",
     "overlay",
     "own_terminal",
     "readback",
+    "resources",
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 15] = [
+const OUTSIDE: [&str; 25] = [
+    "attach",
+    "bus",
     "cause",
+    "control",
+    "descriptors",
     "error",
+    "foreground",
     "home",
     "host_mounts",
     "janitor",
+    "keeper",
     "launch",
+    "leaf",
     "mod",
     "outer",
+    "place",
     "prepare",
     "protect",
     "relay",
+    "scope",
     "signals",
     "sources",
     "step",
     "supervise",
+    "unrunnable",
 ];
 
 /// What allocates, formats or prints.

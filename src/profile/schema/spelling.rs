@@ -7,6 +7,7 @@ use caps::Capability;
 
 use super::field::{Raw, Spelling};
 use crate::diag::{nearest, quote};
+use crate::profile::limits::check_cpus;
 use crate::profile::value::{self, ByteSize, EnvironmentPattern, PathTemplate, parse_duration};
 use crate::profile::{
     ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, RootSource,
@@ -203,8 +204,7 @@ impl Spelling for Cpus {
             Raw::Integer(number) => number as f64,
             Raw::Text(_) | Raw::Boolean(_) => return None,
         };
-        let usable = number.is_finite() && number > 0.0;
-        Some(if usable { Ok(number) } else { Err(format!("{number} is not a number of processors above 0")) })
+        Some(check_cpus(number))
     }
 }
 

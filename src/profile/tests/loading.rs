@@ -45,7 +45,7 @@ fn a_profile_on_top_of_its_namesake() {
         ("upper/mine.toml", "extends = ['mine']"),
     ]);
     let profile = scratch.profile(&["build"]);
-    assert_eq!((profile.network.mode.value, profile.limits.pids.value), (NetworkMode::Host, 7));
+    assert_eq!((profile.network.mode.value, profile.limits.pids.value.value), (NetworkMode::Host, 7));
     assert!(profile.description.unwrap().value.starts_with("Builds"));
     assert_eq!(profile.layers.len(), 4);
     assert_eq!(
@@ -65,7 +65,7 @@ fn each_profile_is_merged_once_at_its_first_place() {
         ("upper/right.toml", "extends = ['base']"),
     ]);
     let profile = scratch.profile(&["left", "right", "base"]);
-    assert_eq!(profile.limits.pids.value, 2);
+    assert_eq!(profile.limits.pids.value.value, 2);
     assert_eq!(profile.name, "left+right+base");
     let stems: Vec<_> = profile.layers.iter().map(|layer| Path::new(layer).file_stem().unwrap()).collect();
     assert_eq!(stems, ["base", "left", "right"]);

@@ -100,7 +100,7 @@ fn every_key_arrives() {
     );
     let bandwidth = profile.network.bandwidth.unwrap().value;
     assert_eq!(bandwidth, Bandwidth { up: Some(ByteSize(10 << 20)), down: Some(ByteSize(1024)) });
-    assert_eq!(profile.limits.cpus.unwrap().value, 1.5);
+    assert_eq!(profile.limits.cpus.unwrap().value.value, 1.5);
     assert_eq!(profile.limits.timeout.unwrap().value, Duration::from_secs(3600));
     assert_eq!(profile.limits.level.value, Level::Require);
     assert_eq!(profile.landlock.scope.len(), 1);
@@ -122,8 +122,8 @@ fn scalars() {
         ("upper/bare.toml", "extends = ['top']"),
     ]);
     let profile = scratch.profile(&["top"]);
-    assert_eq!(profile.limits.pids.value, 2);
-    assert_eq!(profile.limits.memory.unwrap().value, ByteSize(1 << 30));
+    assert_eq!(profile.limits.pids.value.value, 2);
+    assert_eq!(profile.limits.memory.unwrap().value.value, ByteSize(1 << 30));
     assert_eq!(profile.app_id.unwrap().value, "org.example.Low");
     assert_eq!(scratch.profile(&["bare"]).description, None);
 }

@@ -20,11 +20,11 @@ fn toml_values_and_plain_text() {
     {
         let profile = set(&[memory]);
         let setting = profile.limits.memory.unwrap();
-        assert_eq!(setting.value, ByteSize(2 << 30), "{memory}");
+        assert_eq!(setting.value.value, ByteSize(2 << 30), "{memory}");
         assert_eq!(setting.origin, Origin::Flag(format!("--set {memory}")));
     }
     assert_eq!(set(&["filesystem.cwd=ro"]).filesystem.cwd.value, CwdMode::Ro);
-    assert_eq!(set(&["limits.pids=1", "limits.pids=2"]).limits.pids.value, 2);
+    assert_eq!(set(&["limits.pids=1", "limits.pids=2"]).limits.pids.value.value, 2);
     assert_eq!(set(&["namespaces.hostname=7"]).namespaces.hostname.value, "7");
     assert_eq!(
         set(&["namespaces.time.boottime=-1h"]).namespaces.time.unwrap().value.boottime,

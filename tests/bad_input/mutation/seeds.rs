@@ -169,6 +169,8 @@ pub(super) fn host() -> Host {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        session_dir: None,
+        cgroups: None,
     }
 }
 

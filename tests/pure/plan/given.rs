@@ -1,7 +1,8 @@
 //! What a plan is made from: a made-up machine, profiles as text, a command line.
 
 use sbx::cli::{self, Action};
-use sbx::host::{Entry, Host, WorkingDirectory};
+use sbx::host::cgroups::{Hierarchy, NoManager};
+use sbx::host::{Cgroups, Entry, Host, WorkingDirectory};
 use sbx::invocation::Invocation;
 use sbx::plan::{BindSource, Mount, MountOp, Plan, PlanError, resolve};
 use sbx::profile::load::load;
@@ -50,6 +51,20 @@ pub(crate) fn host() -> Host {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        session_dir: Some("/run/user/1000".into()),
+        cgroups: Some(no_cgroups()),
+    }
+}
+
+/// A machine without cgroups.
+pub(crate) fn no_cgroups() -> Cgroups {
+    Cgroups {
+        hierarchy: Hierarchy::None,
+        manager: Err(NoManager::NotRunning),
+        own: None,
+        given: None,
+        ceilings: Vec::new(),
+        devices: Vec::new(),
     }
 }
 

@@ -145,11 +145,12 @@ fn descriptors_to_keep() {
 
 #[test]
 fn sbxs_own_directories_are_guarded() {
-    let nothing = Host { config_home: None, state_home: None, data_home: None, ..host() };
+    let nothing = Host { config_home: None, state_home: None, data_home: None, session_dir: None, ..host() };
     let elsewhere = Host {
         config_home: Some("/c".into()),
         state_home: Some("/s".into()),
         data_home: Some("/d".into()),
+        session_dir: Some("/r".into()),
         ..host()
     };
     for (host, wanted) in [
@@ -159,12 +160,13 @@ fn sbxs_own_directories_are_guarded() {
                 "/home/ann/.config/sbx",
                 "/home/ann/.local/state/sbx",
                 "/home/ann/.local/share/sbx",
+                "/run/user/1000/sbx",
                 "/etc/sbx",
                 "/usr/share/sbx",
             ][..],
         ),
         (nothing, &["/etc/sbx", "/usr/share/sbx"]),
-        (elsewhere, &["/c/sbx", "/s/sbx", "/d/sbx", "/etc/sbx", "/usr/share/sbx"]),
+        (elsewhere, &["/c/sbx", "/s/sbx", "/d/sbx", "/r/sbx", "/etc/sbx", "/usr/share/sbx"]),
     ] {
         let plan = plan_on(&host, &[], &[]).expect("a plan");
         assert_eq!(plan.guarded, wanted.iter().map(PathBuf::from).collect::<Vec<_>>());

@@ -1,10 +1,15 @@
 //! Toolchains of a made-up home.
 
 use crate::plan::given::{below, host, plan_on, profile, typed};
-use sbx::host::{Host, Toolchain};
-use sbx::plan::wanted;
+use sbx::host::{Host, Toolchain, Wanted};
+use sbx::invocation::Invocation;
+use sbx::profile::Profile;
 use std::fs;
 use std::path::PathBuf;
+
+fn wanted(profile: &Profile, invocation: &Invocation) -> Wanted {
+    sbx::plan::wanted(profile, invocation, &host()).expect("every path has a value")
+}
 
 fn with_rustup() -> Host {
     Host {

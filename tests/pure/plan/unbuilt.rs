@@ -5,8 +5,7 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 20] = [
-    ("app-id", &["\"org.example.Build\""], &[]),
+const KEYS: [(&str, &[&str], &[&str]); 16] = [
     ("filesystem.root", &["\"/srv/root\"", "\"image:debian\""], &["\"host\"", "\"empty\""]),
     ("filesystem.layers", &["[\"/srv/layer\"]"], &["[]"]),
     ("filesystem.writable", &["\"none\"", "\"layer:x\"", "\"/srv/up\""], &["\"tmpfs\""]),
@@ -20,9 +19,6 @@ const KEYS: [(&str, &[&str], &[&str]); 20] = [
     ("network.publish", &["[\"8080\"]"], &["[]"]),
     ("network.block-lan", &["true"], &["false"]),
     ("network.bandwidth", &["{ up = \"1M\" }"], &["{}"]),
-    ("limits.memory", &["\"2G\""], &[]),
-    ("limits.swap", &["\"0\""], &[]),
-    ("limits.cpus", &["1.5"], &[]),
     ("seccomp.multiarch", &["true"], &["false"]),
     ("display.x11", &["\"private\""], &["\"off\"", "\"host\""]),
     ("dbus.session", &["[\"org.example\"]"], &["[]"]),
@@ -62,10 +58,6 @@ fn options_are_refused_by_name() {
         &["--net", "proxy"],
         &["--allow-host", "example.org"],
         &["--publish", "8080"],
-        &["--memory", "1G"],
-        &["--swap", "0"],
-        &["--cpus", "2"],
-        &["--name", "x"],
     ] {
         let error = refusal(&host(), &[], arguments);
         assert!(matches!(error, PlanError::NotBuilt { .. }), "{arguments:?}: {error:?}");

@@ -1,0 +1,102 @@
+//! The rare word with a service manager, through systemd's own `busctl`: it starts a unit. Whatever becomes of the bus, an
+//! answer is waited for only so long.
+#![forbid(unsafe_code)]
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::cgroup::wait;
+use crate::diag::escape;
+use crate::plan::Service;
+
+/// How long a unit may take to be there.
+pub(super) const TIME: Duration = Duration::from_secs(4);
+
+/// A property of a unit as busctl wants it: its name, its D-Bus type, its value's words.
+pub(super) type Property<'a> = (&'static str, &'static str, &'a [&'a str]);
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) struct Call {
+    child: Child,
+}
+
+impl Call {
+    /// Asks for a transient unit of these properties (org.freedesktop.systemd1(5), `StartTransientUnit`). Nothing of the
+    /// caller's environment comes along.
+    pub(super) fn start_unit(
+        service: &Service,
+        unit: &str,
+        properties: &[Property<'_>],
+    ) -> Result<Self, String> {
+        let mut command = Command::new(&service.program);
+        let mut address = std::ffi::OsString::from("--address=unix:path=");
+        address.push(bus_address(&service.bus));
+        command.arg(address);
+        command.args(["--quiet", "--auto-start=no", "call", "org.freedesktop.systemd1"]);
+        command.args(["/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit"]);
+        // No unit of that name may be there, and no others belong to it.
+        command.args(["ssa(sv)a(sa(sv))", unit, "fail", &properties.len().to_string()]);
+        for (name, kind, words) in properties {
+            command.args([*name, *kind]).args(*words);
+        }
+        command.arg("0");
+        command.env_clear().env("LC_ALL", "C.UTF-8").current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // A key that ends sbx is not this program's business.
+        command.process_group(0);
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{} can't be started: {error}", escape(&service.program)))?;
+        Ok(Self { child })
+    }
+
+    /// What became of it, if anything yet: the manager has taken the unit on, or why not.
+    pub(super) fn answer(&mut self) -> Option<Result<(), String>> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) if status.success() => Some(Ok(())),
+            Ok(Some(_)) => Some(Err(self.complaint())),
+            Err(error) => Some(Err(error.to_string())),
+        }
+    }
+
+    /// Waits for the answer.
+    pub(super) fn finish(mut self) -> Result<(), String> {
+        wait(TIME, || self.answer()).unwrap_or_else(|| Err(no_answer()))
+    }
+
+    fn complaint(&mut self) -> String {
+        let mut text = Vec::new();
+        if let Some(pipe) = self.child.stderr.take() {
+            let _ = pipe.take(4096).read_to_end(&mut text);
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it did not say why");
+        escape(line.trim().trim_start_matches("Call failed: "))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is said of a manager that does not answer.
+pub(super) fn no_answer() -> String {
+    format!("systemd did not answer within {} s", TIME.as_secs())
+}
+
+/// A path in a D-Bus address (D-Bus specification, server addresses): other bytes than these are escaped.
+fn bus_address(path: &std::path::Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_/.\\*".contains(byte);
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes
+        .map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") })
+        .collect()
+}

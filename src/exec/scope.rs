@@ -1,0 +1,91 @@
+//! A scope of the sandbox's own, for a session whose cgroups belong to root (ssh, a text console, su): the user's systemd
+//! asks the machine's to move the process. That takes tens of milliseconds, so it is asked for as soon as there is a process,
+//! and waited for when its set-up is done.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use super::bus::{Call, Property, TIME, no_answer};
+use crate::cgroup::{self, Group, wait};
+use crate::plan::Service;
+
+/// A scope that was asked for.
+#[derive(Debug)]
+pub(super) struct Scope {
+    unit: String,
+    /// PID 1, and who holds the scope.
+    processes: [i32; 2],
+    call: Call,
+}
+
+impl Scope {
+    /// Asks for a scope with this process in it, and `holder`, which keeps it from being taken away before it is known what
+    /// the sandbox has used.
+    pub(super) fn ask(service: &Service, unit: String, pid: i32, holder: i32) -> Result<Self, String> {
+        let processes = [pid, holder];
+        let [number, other] = processes.map(|pid| pid.to_string());
+        let description = format!("Sandbox {unit}");
+        let slice = if service.is_system { "system.slice" } else { "app.slice" };
+        let properties: [Property<'_>; 7] = [
+            ("Description", "s", &[&description]),
+            ("PIDs", "au", &["2", &number, &other]),
+            ("Delegate", "b", &["true"]),
+            ("CollectMode", "s", &["inactive-or-failed"]),
+            ("Slice", "s", &[slice]),
+            ("TasksMax", "t", &["18446744073709551615"]),
+            ("TimeoutStopUSec", "t", &["5000000"]),
+        ];
+        let call = Call::start_unit(service, &unit, &properties)?;
+        Ok(Self { unit, processes, call })
+    }
+
+    /// Waits until both processes are in it. `goes_on` says whether there is still reason to.
+    pub(super) fn settle(mut self, goes_on: impl Fn() -> bool) -> Result<Group, String> {
+        let top = Path::new("/sys/fs/cgroup");
+        let mut taken = false;
+        let arrived = wait(TIME, || {
+            if !taken {
+                match self.call.answer() {
+                    Some(Err(why)) => return Some(Err(format!("systemd did not make the scope: {why}"))),
+                    answer => taken = answer.is_some(),
+                }
+            }
+            let paths = self.processes.map(|pid| cgroup::of_process(pid).filter(|path| self.is(path)));
+            match paths {
+                [Some(path), Some(_)] => Some(Ok(top.join(path))),
+                _ if !goes_on() => Some(Err("the sandbox's PID 1 has ended".to_owned())),
+                _ => None,
+            }
+        });
+        let path: PathBuf = arrived.unwrap_or_else(|| Err(no_answer()))?;
+        Group::open(&path).map_err(crate::diag::errno_words)
+    }
+
+    fn is(&self, path: &Path) -> bool {
+        path.file_name().is_some_and(|name| *name == *self.unit)
+    }
+}
+
+/// The unit of a sandbox: what desktops read an application's id from (systemd's desktop environments, XDG standardization).
+pub(super) fn unit_name(application: &str, id: &str) -> String {
+    format!("app-sbx-{}-{id}.scope", escape(application))
+}
+
+/// A part of a unit's name, in which `-` parts parts (systemd.unit(5), string escaping).
+fn escape(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("\\x{byte:02x}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_names_have_their_parts() {
+        assert_eq!(unit_name("org.example.Build", "12ab"), "app-sbx-org.example.Build-12ab.scope");
+        assert_eq!(unit_name("my-box", "1"), "app-sbx-my\\x2dbox-1.scope");
+    }
+}
