@@ -139,7 +139,7 @@ fn manage(verb: Verb, output: Output) -> ExitCode {
         Err(Failed::Manage(error)) => {
             tell(&diag::render(Severity::Error, &error, wants_color(output)));
             let negative = error.is_negative();
-            if negative {
+            if negative && !is_exec {
                 tell(&format!("  hint: to run a program of that name: sbx -- {word}\n"));
             }
             ExitCode::from(if negative && !is_exec { 1 } else { REFUSED })

@@ -1,18 +1,24 @@
 # shellcheck shell=bash
-# Completion of sbx(1) in bash, with or without bash-completion. It runs nothing but `sbx profiles`.
+# Completion of sbx(1) in bash, with or without bash-completion. It runs nothing but `sbx
+# profiles` and `sbx ps`.
 # tests/docs compares the lists with the program, tests/completions tries them out.
 
 # The options of a verb, in REPLY; `=` where a value follows.
 _sbx_options() {
   local messages='--help --verbose --quiet --color='
   local settings='--profile= --set= --strict --ro= --rw= --hide= --tmpfs= --cwd= --chdir= --net=
-    --pids= --timeout= --env= --hostname= --keep-fd= --die-with-parent --status-fd='
+    --memory= --swap= --cpus= --pids= --timeout= --env= --hostname= --name= --keep-fd= --die-with-parent --status-fd= --report'
   case $1 in
     run) REPLY="$settings $messages --version" ;;
     explain) REPLY="$settings $messages --format=" ;;
     check) REPLY="$messages --deny-warnings" ;;
     profiles) REPLY="$messages --format= --schema" ;;
     doctor) REPLY="$messages --format=" ;;
+    ps) REPLY="$messages --format=" ;;
+    stats) REPLY="$messages --watch --format=" ;;
+    pause | resume | limit) REPLY="$messages" ;;
+    stop) REPLY="$messages --grace=" ;;
+    exec) REPLY="$messages --env= --chdir=" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -53,16 +59,19 @@ _sbx_files() {
 # The value of an option.
 _sbx_value() {
   local verb=$1 option=$2 typed=$3 choices='' keys='
-    description toolchains filesystem.arguments filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs
-    filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime namespaces.time.monotonic
-    privileges.uid network.mode limits.pids limits.open-files limits.timeout limits.level seccomp.allow seccomp.deny
-    landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland
-    display.x11 audio.playback devices.gpu lifecycle.background terminal.mode'
+    description app-id toolchains filesystem.arguments filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide
+    filesystem.tmpfs filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime
+    namespaces.time.monotonic privileges.uid network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight
+    limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority
+    limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny
+    landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback
+    devices.gpu lifecycle.background terminal.mode'
   case $verb$option in
     *--cwd) choices='rw ro none' ;;
     *--net) choices='none host' ;;
     *--color) choices='auto always never' ;;
     profiles--format) choices='text json names' ;;
+    ps--format) choices='text json names' ;;
     *--format) choices='text json' ;;
     *--profile)
       if [[ $typed == */* ]]; then
@@ -84,6 +93,12 @@ _sbx_value() {
     *--chdir) compopt -o dirnames ;;
   esac
   [[ ! $choices ]] || _sbx_reply -W "$choices"
+}
+
+# The sandboxes that run.
+_sbx_sandboxes() {
+  # Whatever the line calls sbx: what somebody has only typed is not run.
+  _sbx_reply -W "$(command sbx ps --format names 2>/dev/null </dev/null)"
 }
 
 # Whether the next word is the value of this one; REPLY is what it is called in full.
@@ -142,13 +157,22 @@ _sbx_word() {
       ((last > 1)) || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$verbs" -- "$cur")
       ;;
     check) _sbx_files ;;
+    stats | pause | resume | stop | exec) _sbx_sandboxes ;;
+    limit)
+      if ((operands == 0)); then
+        _sbx_sandboxes
+      elif [[ $typed != *=* ]]; then
+        compopt -o nospace
+        _sbx_reply -W 'memory= memory-high= swap= cpus= cpu-weight= cpuset= pids= io= io-weight= cgroups= cgroup-depth='
+      fi
+      ;;
     completions) _sbx_reply -W 'bash zsh fish' ;;
   esac
 }
 
 _sbx() {
-  local words begin cur typed last before='' verb=run at=1 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor completions version help'
+  local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))
@@ -170,14 +194,23 @@ _sbx() {
         _sbx_value "$verb" "$REPLY" "$typed"
         return
       fi
-    elif [[ $verb == run || $verb == explain ]] && [[ ${words[at]} != -* || ${words[at]} == -- ]]; then
+    elif [[ ${words[at]} == -* && ${words[at]} != -- ]]; then
+      continue
+    elif [[ $verb == run || $verb == explain || $verb == exec ]]; then
       [[ ${words[at]} != -- ]] || ((at++))
+      if [[ $verb == exec ]] && ((at < last)); then
+        # Behind the sandbox's name it goes on like a run, and `--` may stand there, too.
+        verb=run
+        ((++at == last)) || [[ ${words[at]} != -- ]] || ((at++))
+      fi
       if ((at < last)); then
         _sbx_command "${begin[at]}"
       else
         _sbx_word
       fi
       return
+    else
+      ((++operands))
     fi
   done
   case $typed in

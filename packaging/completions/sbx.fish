@@ -1,4 +1,4 @@
-# Completion of sbx(1) in fish. It runs nothing but `sbx profiles`.
+# Completion of sbx(1) in fish. It runs nothing but `sbx profiles` and `sbx ps`.
 # tests/docs compares the lists with the program, tests/completions tries them out.
 
 # Prints the verb; then whether the cursor is among sbx's own words (`own`), at the command (`command`) or behind it
@@ -6,23 +6,27 @@
 function __sbx_line
     set -l words (commandline -opc)[2..-1]
     set -l verb run
-    if contains -- "$words[1]" run explain check profiles doctor completions version help
+    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec completions version help
         set verb $words[1]
         set -e words[1]
     end
     echo $verb
     # A value follows these, and a group of short options that `p` ends.
-    set -l valued profile set ro rw hide tmpfs cwd chdir net pids timeout env hostname keep-fd color status-fd format
-    while contains $verb run explain; and set -q words[1]
+    set -l valued profile set ro rw hide tmpfs cwd chdir net memory swap cpus pids timeout env hostname name keep-fd color status-fd format
+    while contains $verb run explain exec; and set -q words[1]
         set -l word $words[1]
         set -e words[1]
-        if test $word = --
-            set -q words[1]; and printf '%s\n' arguments $words; or echo command
-            return
-        else if contains -- $word --$valued; or string match -qr -- '^-[^-p]*p$' $word
+        if contains -- $word --$valued; or string match -qr -- '^-[^-p]*p$' $word
             set -e words[1]
-        else if not string match -q -- '-*' $word
-            printf '%s\n' arguments $word $words
+        else if test $word = --; or not string match -q -- '-*' $word
+            test $word = --; or set -p words $word
+            if test $verb = exec
+                # The sandbox's name comes first, and `--` may follow it.
+                set -q words[1]; or break
+                set -e words[1]
+                test "$words[1]" = --; and set -e words[1]
+            end
+            set -q words[1]; and printf '%s\n' arguments $words; or echo command
             return
         end
     end
@@ -48,7 +52,8 @@ function __sbx_command
 end
 
 function __sbx_takes_command
-    contains -- (__sbx_line)[1] run explain
+    set -l line (__sbx_line)
+    contains -- $line[1] run explain; or test "$line[1]" = exec -a "$line[2]" != own
 end
 
 # Profile files, and directories with more of them.
@@ -66,14 +71,30 @@ function __sbx_profiles
     end
 end
 
+# The sandboxes that run.
+function __sbx_sandboxes
+    command sbx ps --format names 2>/dev/null </dev/null
+end
+
+# A sandbox, and what `sbx limit` can change of it.
+function __sbx_limits
+    if not string match -qv -- '-*' (commandline -opc)[3..-1]
+        __sbx_sandboxes
+    else if not string match -q -- '*=*' (commandline -ct)
+        printf '%s=\n' memory memory-high swap cpus cpu-weight cpuset pids io io-weight cgroups cgroup-depth
+    end
+end
+
 function __sbx_keys
     string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
     set -l keys \
-        description toolchains filesystem.arguments filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide filesystem.tmpfs \
-        filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
-        namespaces.time.monotonic privileges.uid network.mode limits.pids limits.open-files limits.timeout limits.level \
-        seccomp.allow seccomp.deny landlock.level landlock.scope landlock.files environment.set environment.keep \
-        display.wayland display.x11 audio.playback devices.gpu lifecycle.background terminal.mode
+        description app-id toolchains filesystem.arguments filesystem.root filesystem.cwd filesystem.read filesystem.write filesystem.hide \
+        filesystem.tmpfs filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
+        namespaces.time.monotonic privileges.uid network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight \
+        limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority \
+        limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny \
+        landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback \
+        devices.gpu lifecycle.background terminal.mode
     printf '%s=\n' $keys
 end
 
@@ -83,11 +104,20 @@ complete -c sbx -n __sbx_at_first -a explain -d 'print what a run would do, and 
 complete -c sbx -n __sbx_at_first -a check -d 'check profile files'
 complete -c sbx -n __sbx_at_first -a profiles -d 'list the profiles there are'
 complete -c sbx -n __sbx_at_first -a doctor -d 'say whether sandboxes work here, and if not, why and what to do'
+complete -c sbx -n __sbx_at_first -a ps -d 'list the sandboxes that run'
+complete -c sbx -n __sbx_at_first -a stats -d 'say what they use, and what they may use'
+complete -c sbx -n __sbx_at_first -a pause -d 'stop everything in one'
+complete -c sbx -n __sbx_at_first -a resume -d 'let it go on'
+complete -c sbx -n __sbx_at_first -a stop -d 'end one'
+complete -c sbx -n __sbx_at_first -a limit -d 'set new limits for one'
+complete -c sbx -n __sbx_at_first -a exec -d 'run a further program in one'
 complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
 complete -c sbx -n __sbx_at_first -a version -d 'print the version'
 complete -c sbx -n __sbx_at_first -a help -d 'print this text'
 complete -c sbx -n __sbx_takes_command -a '(__sbx_command)'
 complete -c sbx -n '__sbx_in check' -a '(__sbx_files)'
+complete -c sbx -n '__sbx_in stats pause resume stop exec' -a '(__sbx_sandboxes)'
+complete -c sbx -n '__sbx_in limit' -a '(__sbx_limits)'
 complete -c sbx -n '__sbx_in completions' -a 'bash zsh fish'
 
 complete -c sbx -n '__sbx_in run explain' -s p -l profile -x -a '(__sbx_profiles)' -d 'Use this profile'
@@ -98,21 +128,28 @@ complete -c sbx -n '__sbx_in run explain' -l rw -r -F -d 'Let P be written'
 complete -c sbx -n '__sbx_in run explain' -l hide -r -F -d "Cover P with something empty that can't be opened"
 complete -c sbx -n '__sbx_in run explain' -l tmpfs -r -F -d 'Put an empty tmpfs at DEST'
 complete -c sbx -n '__sbx_in run explain' -l cwd -x -a 'rw ro none' -d 'What the sandbox gets of the working directory'
-complete -c sbx -n '__sbx_in run explain' -l chdir -x -a '(__fish_complete_directories)' -d 'Start in DIR'
+complete -c sbx -n '__sbx_in run explain exec' -l chdir -x -a '(__fish_complete_directories)' -d 'Start in DIR'
 complete -c sbx -n '__sbx_in run explain' -l net -x -a 'none host' -d 'What the network reaches'
+complete -c sbx -n '__sbx_in run explain' -l memory -x -d 'Memory of all its processes together, such as 512M'
+complete -c sbx -n '__sbx_in run explain' -l swap -x -d 'Swap besides that'
+complete -c sbx -n '__sbx_in run explain' -l cpus -x -d 'Processors, such as 1.5'
 complete -c sbx -n '__sbx_in run explain' -l pids -x -d 'Processes and threads'
 complete -c sbx -n '__sbx_in run explain' -l timeout -x -d 'End COMMAND after this time, such as 30s or 1h30m'
-complete -c sbx -n '__sbx_in run explain' -l env -x -a '(set -nx)' -d 'Set a variable, or pass it on'
+complete -c sbx -n '__sbx_in run explain exec' -l env -x -a '(set -nx)' -d 'Set a variable, or pass it on'
 complete -c sbx -n '__sbx_in run explain' -l hostname -x -d 'The host name inside'
+complete -c sbx -n '__sbx_in run explain' -l name -x -d 'Call the sandbox NAME'
 complete -c sbx -n '__sbx_in run explain' -l keep-fd -x -d 'Hand over descriptor N, 3 or above'
 complete -c sbx -n '__sbx_in run explain' -l die-with-parent -d 'End when the process that started sbx ends'
 complete -c sbx -n '__sbx_in run explain' -l status-fd -x -d 'Write JSON lines about the run to descriptor N'
+complete -c sbx -n '__sbx_in run explain' -l report -d 'Say at the end what was used'
 complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
-complete -c sbx -n '__sbx_in explain doctor' -l format -x -a 'text json' -d 'For people or for programs'
+complete -c sbx -n '__sbx_in explain doctor stats' -l format -x -a 'text json' -d 'For people or for programs'
 complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
-complete -c sbx -n '__sbx_in profiles' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
+complete -c sbx -n '__sbx_in profiles ps' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
 complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
-complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -s h -l help -d 'Print this text'
-complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -s v -l verbose -d 'Say which profile is used'
-complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -s q -l quiet -d 'Print no warnings'
-complete -c sbx -n '__sbx_in run explain check profiles doctor completions' -l color -x -a 'auto always never' -d 'Colour in messages'
+complete -c sbx -n '__sbx_in stats' -s w -l watch -d 'Say it again every second, until Ctrl-C'
+complete -c sbx -n '__sbx_in stop' -l grace -x -d 'How long the command may take to end'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -l color -x -a 'auto always never' -d 'Colour in messages'

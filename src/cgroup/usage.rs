@@ -5,30 +5,43 @@ use serde::Serialize;
 
 use super::Group;
 
-/// What a sandbox has used so far. Times are microseconds of processors, sizes bytes.
+/// What a sandbox has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Usage {
-    /// Memory at the moment.
+    /// Bytes of memory at the moment.
+    #[serde(rename = "memory-bytes")]
     pub memory: Option<u64>,
-    /// The most memory at any moment (Linux 5.19).
+    /// The most memory at any moment, in bytes (Linux 5.19).
+    #[serde(rename = "memory-peak-bytes")]
     pub memory_peak: Option<u64>,
-    /// Swap at the moment.
+    /// Bytes of swap at the moment.
+    #[serde(rename = "swap-bytes")]
     pub swap: Option<u64>,
-    /// Processor time of programs.
+    /// Processor time of programs, in microseconds.
+    #[serde(rename = "user-seconds", serialize_with = "seconds")]
     pub user: Option<u64>,
-    /// Processor time of the kernel for them.
+    /// Processor time of the kernel for them, in microseconds.
+    #[serde(rename = "system-seconds", serialize_with = "seconds")]
     pub system: Option<u64>,
-    /// How long processes waited because their share of processors was used up.
+    /// How long processes waited because their share of processors was used up, in microseconds.
+    #[serde(rename = "throttled-seconds", serialize_with = "seconds")]
     pub throttled: Option<u64>,
     /// Processes and threads at the moment.
     pub processes: Option<u64>,
     /// The most of them at any moment (Linux 6.1).
+    #[serde(rename = "processes-peak")]
     pub processes_peak: Option<u64>,
     /// Bytes read from disks.
+    #[serde(rename = "read-bytes")]
     pub read: Option<u64>,
     /// Bytes written to disks.
+    #[serde(rename = "written-bytes")]
     pub written: Option<u64>,
+}
+
+/// Microseconds as seconds.
+fn seconds<S: serde::Serializer>(time: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time as f64 / 1e6).serialize(serializer)
 }
 
 impl Usage {

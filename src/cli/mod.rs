@@ -148,6 +148,7 @@ Examples:
   sbx --profile build --rw ~/.cache/ccache make -j4
   sbx --net host --hide .env npm install
   sbx --memory 2G --cpus 1.5 --name tests make check
+  sbx exec tests sh                a shell in the same sandbox
   sbx explain --profile shell      what would the shell profile give?
 
 sbx(1) has the options in full, sbx-profile(5) the profiles.";

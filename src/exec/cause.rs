@@ -32,6 +32,10 @@ pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
                 .of_apparmor()
                 .or_else(|| matches!(failure.step, Step::IdMap).then(unreadable_program))
         }
+        Step::Priority if refused => Some(Cause::new(
+            "it would come before programs of other users, which takes privileges (RLIMIT_NICE)",
+            "ask for a priority that is not above the caller's own",
+        )),
         Step::Directory if failure.errno == Errno::ENOENT => Some(Cause::new(
             "it does not exist inside",
             "give it with --ro or --rw, or start elsewhere with --chdir",

@@ -18,7 +18,7 @@ use crate::cgroup::{Events, Usage};
 use crate::diag::errno_words;
 use crate::plan::{Cgroup, CgroupPlace, Plan};
 use crate::profile::Level;
-use crate::profile::value::ByteSize;
+use crate::profile::value::in_units;
 use crate::registry::{Entry, Info, Registry, RegistryError, VERSION};
 use crate::sys::message;
 
@@ -123,7 +123,7 @@ impl<'p> Place<'p> {
                 let instead = match &self.plan.limits.data {
                     Some(data) => format!(
                         "each process alone is held to {} of data (RLIMIT_DATA), and to no other limit of a cgroup's",
-                        ByteSize(data.value)
+                        in_units(data.value)
                     ),
                     None => "running without its limits".to_owned(),
                 };
@@ -232,7 +232,7 @@ impl<'p> Place<'p> {
             Err(ExecError::InitKilled { ran: false }) => Err(ExecError::Unmet {
                 what: "set the sandbox up".to_owned(),
                 why: match limit {
-                    Some(limit) => format!("its memory limit of {} is too low", ByteSize(limit)),
+                    Some(limit) => format!("its memory limit of {} is too low", in_units(limit)),
                     None => "the machine has no memory left".to_owned(),
                 },
                 hint: Some("give it more memory".to_owned()),

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::diag::escape;
-use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
-use crate::profile::value::ByteSize;
+use crate::plan::{Access, BindSource, CgroupPlace, MountOp, OverlayUpper, Plan};
+use crate::profile::value::{ByteSize, in_units};
 use crate::profile::{Background, Level, Nested, NetworkMode, Origin, TerminalMode};
 
 /// The version of the JSON form. Additions don't change it.
@@ -89,6 +89,9 @@ fn identity(page: &mut Page, plan: &Plan) {
         let _ = program;
     }
     page.line("directory", &escape(&plan.directory.value.0), Some(&plan.directory.origin));
+    if let Some(name) = &plan.name {
+        page.line("name", name, None);
+    }
     page.line("profile", &escape(&plan.profile), None);
     for layer in &plan.layers {
         page.line("", &format!("            {}", escape(layer)), None);
@@ -187,9 +190,47 @@ fn limits(page: &mut Page, plan: &Plan) {
     if let Some(watches) = &limits.watches {
         page.line("inotify", &format!("{} instances, {} files", watches.instances, watches.files), None);
     }
+    if let Some(data) = limits.data.as_ref().filter(|_| plan.cgroup.is_none()) {
+        page.line("data", &format!("{} for each process", in_units(data.value)), Some(&data.origin));
+    }
+    if let Some(nice) = &limits.nice {
+        page.line("nice", &nice.value.to_string(), Some(&nice.origin));
+    }
+    if let Some(priority) = &limits.io_priority {
+        page.line("disks", &priority.value.to_string(), Some(&priority.origin));
+    }
+    cgroup(page, plan);
     match &limits.timeout {
         Some(timeout) => page.line("time", &format!("{:?}", timeout.value), Some(&timeout.origin)),
         None => page.line("time", "no limit", None),
+    }
+}
+
+/// The cgroup: by which rung of the ladder, and what is written there.
+fn cgroup(page: &mut Page, plan: &Plan) {
+    let Some(cgroup) = &plan.cgroup else {
+        page.line("cgroup", "none of its own", None);
+        return;
+    };
+    let place = match &cgroup.place {
+        CgroupPlace::Keeper { path, .. } => format!("keeper: below {}", escape(path)),
+        CgroupPlace::Scope { application, .. } => {
+            let name = application.as_deref().unwrap_or("NAME");
+            format!("scope: app-sbx-{}-ID.scope of systemd", escape(name))
+        }
+        CgroupPlace::Directory { path } => format!("directory: below {}", escape(path)),
+    };
+    let level = match cgroup.level {
+        Level::Require => "required",
+        Level::Prefer => "preferred",
+        Level::Available | Level::Off => "where it can be had",
+    };
+    page.line("cgroup", &format!("{place}, {level}"), None);
+    for knob in &cgroup.knobs {
+        page.line("", &format!("            {} = {}", knob.file, escape(&knob.value)), Some(&knob.origin));
+    }
+    if cgroup.delegate {
+        page.line("", "            delegated to the command, below these limits", None);
     }
 }
 

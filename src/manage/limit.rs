@@ -11,8 +11,8 @@ use crate::plan::{self, Knob};
 use crate::profile::load;
 use crate::registry::Live;
 
-/// Keys of `[limits]` that can change, with the file that a limit is lifted by.
-const KEYS: [(&str, &str); 9] = [
+/// Keys of `[limits]` that can change while a sandbox runs, with the file that a limit is lifted by.
+pub const KEYS: [(&str, &str); 9] = [
     ("memory", "memory.max"),
     ("memory-high", "memory.high"),
     ("swap", "memory.swap.max"),
@@ -33,7 +33,7 @@ pub fn limit(live: &Live, typed: &[String], host: &mut Host) -> Result<(), Manag
     let group = group.ok_or_else(|| ManageError::NoCgroup { verb: "limit", name: live.name.clone() })?;
     let mut changes = Vec::new();
     for one in typed {
-        for (file, value) in knobs(one, host)? {
+        for (file, value) in knobs(&group, one, host)? {
             check(&group, live, one, file, &value)?;
             changes.push((one, file, value));
         }
@@ -47,13 +47,13 @@ pub fn limit(live: &Live, typed: &[String], host: &mut Host) -> Result<(), Manag
             }
             return Err(refused(one, file, value, errno));
         }
-        before.extend(old.filter(|_| *file != "io.max").map(|old: String| (*file, old.trim().to_owned())));
+        before.extend(old.map(|old| (*file, former(file, value, &old))));
     }
     Ok(())
 }
 
 /// The files, and what is to be written.
-fn knobs(typed: &str, host: &mut Host) -> Result<Vec<(&'static str, String)>, ManageError> {
+fn knobs(group: &Group, typed: &str, host: &mut Host) -> Result<Vec<(&'static str, String)>, ManageError> {
     let wrong = |why: String, hint: &str| ManageError::Limit {
         typed: typed.to_owned(),
         why,
@@ -74,10 +74,10 @@ fn knobs(typed: &str, host: &mut Host) -> Result<Vec<(&'static str, String)>, Ma
     host.look_at_cgroups(plan::wanted_for_limits(&profile, host).map_err(ManageError::Plan)?);
     let knobs = plan::limit_knobs(&profile, host).map_err(ManageError::Plan)?;
     let change = |Knob { file, value, .. }: Knob| (file, value);
-    // What a limit of memory brings along at the start stays as it was then.
-    let asked =
-        |knob: &Knob| knob.file == "memory.swap.max" && key != "swap" || knob.file == "memory.oom.group";
-    Ok(knobs.into_iter().filter(|knob| !asked(knob)).map(change).collect())
+    // Swap that somebody has set stays as it is; else what is beyond the limit would only be swapped out.
+    let stays =
+        |knob: &Knob| knob.file == "memory.swap.max" && key != "swap" && group.number(knob.file).is_some();
+    Ok(knobs.into_iter().filter(|knob| !stays(knob)).map(change).collect())
 }
 
 /// A limit that could not have the effect that it promises is refused.
@@ -121,6 +121,16 @@ fn processes_at_start(init: i32) -> Option<u64> {
     let limits = std::fs::read_to_string(format!("/proc/{first}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max processes"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// What brings a file back to what it said.
+fn former(file: &str, value: &str, old: &str) -> String {
+    if file != "io.max" {
+        return old.trim().to_owned();
+    }
+    let device = value.split(' ').next().unwrap_or_default();
+    let line = old.lines().find(|line| line.split(' ').next() == Some(device));
+    line.map_or_else(|| format!("{device} rbps=max wbps=max riops=max wiops=max"), str::to_owned)
 }
 
 fn refused(typed: &str, file: &str, value: &str, errno: Errno) -> ManageError {

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use std::os::fd::AsFd;
 
 pub use error::ManageError;
-pub use limit::limit;
+pub use limit::{KEYS as LIMIT_KEYS, limit};
 pub use seen::{Seen, State};
 pub use table::{Columns, json, text};
 

@@ -10,6 +10,7 @@ use super::error::PlanError;
 use super::limits::{Asked, Limiter};
 use crate::host::{Cgroups, Host, Manager};
 use crate::invocation::Invocation;
+use crate::profile::value::in_units;
 use crate::profile::{Level, Origin, Profile, Setting};
 
 /// The controllers that limits need.
@@ -198,7 +199,7 @@ fn knobs(profile: &Profile, limiter: &Limiter, controllers: &[String]) -> Vec<Kn
         knobs.extend(asked.knobs.iter().map(|(file, value)| Knob {
             file,
             value: value.clone(),
-            what: asked.what,
+            what: if *file == "memory.swap.max" { "swap" } else { asked.what },
             required: asked.level == Level::Require,
             origin: asked.origin.clone(),
         }));
@@ -253,7 +254,7 @@ fn above_ceiling(cgroups: &Cgroups, asked: &Asked) -> Result<(), PlanError> {
     let ceiling = cgroups.ceilings.iter().find(|ceiling| ceiling.file == file && ceiling.most < value);
     let Some(ceiling) = ceiling else { return Ok(()) };
     let most = match file {
-        "memory.max" | "memory.swap.max" => crate::profile::value::ByteSize(ceiling.most as u64).to_string(),
+        "memory.max" | "memory.swap.max" => in_units(ceiling.most as u64),
         _ => ceiling.most.to_string(),
     };
     Err(PlanError::Conflict {

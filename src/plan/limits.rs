@@ -11,7 +11,7 @@ use super::{Cgroup, Knob, Limits, Watches};
 use crate::host::{Host, WantedCgroups};
 use crate::invocation::Invocation;
 use crate::profile::limits::{IoLimit, Optional};
-use crate::profile::value::ByteSize;
+use crate::profile::value::{ByteSize, in_units};
 use crate::profile::{Level, Limit, Origin, Profile, Setting};
 
 /// The period of `cpu.max`, in microseconds: the kernel's own default.
@@ -59,9 +59,11 @@ impl Limiter {
                 self.asked.push(asked);
                 continue;
             };
-            if asked.what == "processes" && self.processes_are_held {
-                continue;
-            }
+            let remedy = match asked.what {
+                "processes" if self.processes_are_held => continue,
+                "processes" => format!("{remedy}; or run sbx as an ordinary user"),
+                _ => remedy,
+            };
             match asked.level {
                 Level::Require => {
                     let why = format!("cannot limit {}: {why}", asked.what);
@@ -86,7 +88,7 @@ impl Limiter {
     fn stand_in_words(&self, what: &[&str]) -> String {
         match self.memory.as_ref().filter(|_| what.contains(&"memory")) {
             Some(memory) => {
-                format!("each process alone is held to {} of data (RLIMIT_DATA)", ByteSize(memory.value))
+                format!("each process alone is held to {} of data (RLIMIT_DATA)", in_units(memory.value))
             }
             None => "running without that limit".to_owned(),
         }
@@ -193,6 +195,7 @@ pub(super) fn resolve(
         // RLIMIT_NPROC binds every user but kernel uid 0 (fork's check in kernel/fork.c).
         processes_are_held: host.uid != 0,
         memory: over(limits.memory.as_ref(), &invocation.memory, "--memory")
+            .filter(|memory| memory.value.level.unwrap_or(limits.level.value) != Level::Off)
             .map(|memory| Setting::new(memory.value.value.0, memory.origin)),
         stand_in: false,
         misses: Vec::new(),
@@ -354,21 +357,10 @@ fn io(profile: &Profile, host: &Host) -> Result<Vec<(Setting<IoLimit>, String)>,
     let mut lines = Vec::new();
     for limit in &profile.limits.io {
         let path = disk(&tokens, limit)?;
-        let Some(cgroups) = &host.cgroups else { continue };
         let conflict = |why: String, hint: &str| PlanError::Conflict {
             why,
             origin: limit.origin.clone(),
             hint: hint.to_owned(),
-        };
-        let device = match cgroups.devices.iter().find(|(known, _)| *known == path) {
-            Some((_, Ok(device))) => device,
-            Some((_, Err(why))) => {
-                return Err(conflict(
-                    format!("cannot limit disks: {why}"),
-                    "name a path on a disk, or a disk's device",
-                ));
-            }
-            None => continue,
         };
         let IoLimit { read, write, read_operations, write_operations, .. } = &limit.value;
         let words = [
@@ -385,6 +377,17 @@ fn io(profile: &Profile, host: &Host) -> Result<Vec<(Setting<IoLimit>, String)>,
                 "give it read, write, read-operations or write-operations",
             ));
         }
+        let Some(cgroups) = &host.cgroups else { continue };
+        let device = match cgroups.devices.iter().find(|(known, _)| *known == path) {
+            Some((_, Ok(device))) => device,
+            Some((_, Err(why))) => {
+                return Err(conflict(
+                    format!("cannot limit disks: {why}"),
+                    "name a path on a disk, or a disk's device",
+                ));
+            }
+            None => continue,
+        };
         lines.push((limit.clone(), format!("{}:{} {}", device.major, device.minor, words.join(" "))));
     }
     Ok(lines)

@@ -63,9 +63,12 @@ impl IoPriority {
         let level = match text {
             "idle" => return Ok(Self::Idle),
             "best-effort" => Some(4),
-            _ => text.strip_prefix("best-effort:").and_then(|level| level.parse().ok()),
+            _ => match text.strip_prefix("best-effort:").map(str::as_bytes) {
+                Some([digit @ b'0'..=b'7']) => Some(digit - b'0'),
+                _ => None,
+            },
         };
-        level.filter(|level| *level <= 7).map(Self::BestEffort).ok_or_else(|| {
+        level.map(Self::BestEffort).ok_or_else(|| {
             let quoted = crate::diag::quote(text);
             format!("{quoted} is not idle, best-effort, or best-effort:N with N from 0, the first, to 7")
         })

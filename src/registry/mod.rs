@@ -23,6 +23,7 @@ use nix::unistd::{UnlinkatFlags, getuid, mkdir, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Group;
+use crate::profile::value::parse_sandbox_name;
 
 pub use entry::Entry;
 pub use error::RegistryError;
@@ -131,7 +132,8 @@ impl Registry {
         let Ok(mut dir) = Dir::openat(&self.dir, c".", DIRECTORY, Mode::empty()) else { return Vec::new() };
         let name = |entry: nix::dir::Entry| {
             let name = entry.file_name().to_str().ok()?;
-            (entry.file_type() == Some(Type::Directory) && !name.starts_with('.')).then(|| name.to_owned())
+            let name = parse_sandbox_name(name).ok()?;
+            (entry.file_type() == Some(Type::Directory)).then_some(name)
         };
         let mut names: Vec<String> = dir.iter().flatten().filter_map(name).collect();
         names.sort();
@@ -150,7 +152,7 @@ impl Registry {
     /// [`RegistryError::NotFound`]: it is no sandbox's, or not any more.
     pub fn find(&self, name: &str) -> Result<Live, RegistryError> {
         let missing = || RegistryError::NotFound { name: name.to_owned(), names: self.names() };
-        if crate::profile::value::parse_sandbox_name(name).is_err() {
+        if parse_sandbox_name(name).is_err() {
             return Err(missing());
         }
         let dir = openat(&self.dir, name, DIRECTORY, Mode::empty()).map_err(|_| missing())?;

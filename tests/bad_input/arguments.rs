@@ -93,8 +93,7 @@ fn options_after_the_command_are_its_own(user: &User) -> Verdict {
 }
 
 fn verbs_that_are_not_built(user: &User) -> Verdict {
-    let verbs = "ps exec stats pause resume stop wait limit diff apply discard layers gc logs image pod oci \
-                 desktop learn why";
+    let verbs = "wait diff apply discard layers gc logs image pod oci desktop learn why";
     for verb in verbs.split_whitespace() {
         let hint = format!("sbx -- {verb}");
         let command = &mut user.sbx();
@@ -162,7 +161,7 @@ fn counts(user: &User) -> Verdict {
     }
     bad_value(user, "--cpus", "x", "is not a number")?;
     for number in ["0", "nan", "inf"] {
-        bad_value(user, "--cpus", number, "is not above 0")?;
+        bad_value(user, "--cpus", number, "is not a number of processors above 0")?;
     }
     Ok(())
 }
@@ -255,12 +254,8 @@ fn options_that_are_not_built(user: &User) -> Verdict {
         (&["--net", "proxy"], "--net proxy"),
         (&["--allow-host", "example.org"], "--allow-host"),
         (&["--publish", "80"], "--publish"),
-        (&["--memory", "1G"], "--memory"),
-        (&["--swap", "0"], "--swap"),
-        (&["--cpus", "1"], "--cpus"),
-        (&["--name", "x"], "--name"),
         (&["--overlay", "."], "--overlay ."),
-        (&["--set", "limits.memory=1G"], "--set limits.memory=1G"),
+        (&["--set", "network.mode=proxy"], "--set network.mode=proxy"),
     ] {
         refuses(user, &[(options, &format!("cannot use `{shown}`: not built yet"), leave)])?;
     }

@@ -148,7 +148,6 @@ fn set_without_a_key(user: &User) -> Verdict {
 
 /// Keys of parts that do not exist yet, each with a value that asks for more than the default.
 const UNBUILT: &[(&str, &str, &str)] = &[
-    ("app-id", "", "app-id = 'org.example.Build'"),
     ("filesystem.root", "filesystem", "root = '/srv'"),
     ("filesystem.root", "filesystem", "root = 'image:x'"),
     ("filesystem.layers", "filesystem", "layers = ['/srv']"),
@@ -165,9 +164,6 @@ const UNBUILT: &[(&str, &str, &str)] = &[
     ("network.publish", "network", "publish = ['80']"),
     ("network.block-lan", "network", "block-lan = true"),
     ("network.bandwidth", "network", "bandwidth = { up = '1M' }"),
-    ("limits.memory", "limits", "memory = '1G'"),
-    ("limits.swap", "limits", "swap = '0'"),
-    ("limits.cpus", "limits", "cpus = 1.5"),
     ("seccomp.multiarch", "seccomp", "multiarch = true"),
     ("display.x11", "display", "x11 = 'private'"),
     ("dbus.session", "dbus", "session = ['org.example.Bus']"),

@@ -144,7 +144,7 @@ fn profile_files_are_escaped(user: &User) -> Verdict {
     for (text, error) in [
         ("broken", "cannot read this as TOML"),
         ("schema = 1\nx = 1", "unknown key `x`"),
-        ("schema = 1\nlimits.memory = 1", "not built yet"),
+        ("schema = 1\nnetwork.block-lan = true", "not built yet"),
     ] {
         let path = user.put(directory.join("p.toml"), text)?;
         tells(user.sbx().arg("-p").arg(&path).arg("true"), 125)?.stderr_has(error)?;

@@ -21,7 +21,7 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 type Body = fn(&mut Session) -> Verdict;
 
 fn main() -> ExitCode {
-    let bodies: [(&str, Body); 10] = [
+    let bodies: [(&str, Body); 12] = [
         ("verbs", verbs),
         ("options", options),
         ("profiles", profiles),
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         ("closed_sets", closed_sets),
         ("keys_and_variables", keys_and_variables),
         ("files", files),
+        ("sandboxes", sandboxes),
+        ("a_command_in_a_sandbox", a_command_in_a_sandbox),
         ("the_command", the_command),
         ("a_command_called_like_a_verb", a_command_called_like_a_verb),
         ("what_is_only_typed_is_not_run", what_is_only_typed_is_not_run),
@@ -92,10 +94,12 @@ fn options(session: &mut Session) -> Verdict {
     session.offers("sbx -q --ro /usr --vers", &["--version"])?;
     session.offers("sbx check --deny", &["--deny-warnings"])?;
     session.offers("sbx profiles --sch", &["--schema"])?;
+    session.offers("sbx stats --wa", &["--watch"])?;
+    session.offers("sbx exec --en", &["--env"])?;
     session.offers_not("sbx --form", &["--format"])?;
     session.offers_not("sbx check --r", &["--ro"])?;
     // What the program would refuse.
-    session.offers_not("sbx --mem", &["--memory"])?;
+    session.offers_not("sbx --lay", &["--layer"])?;
     session.becomes("sbx --die", "sbx --die-with-parent ")
 }
 
@@ -127,6 +131,8 @@ fn closed_sets(session: &mut Session) -> Verdict {
     session.offers("sbx --color ", &["auto", "always", "never"])?;
     session.offers("sbx explain --format ", &["text", "json"])?;
     session.offers("sbx profiles --format ", &["text", "json", "names"])?;
+    session.offers("sbx ps --format ", &["text", "json", "names"])?;
+    session.offers("sbx stats --format=j", &["json"])?;
     session.becomes("sbx --net=h", "sbx --net=host ")
 }
 
@@ -150,6 +156,34 @@ fn files(session: &mut Session) -> Verdict {
         session.becomes("sbx --chdir not", "sbx --chdir not")?;
     }
     Ok(())
+}
+
+/// What the registry of [`Session::start`] has, whether it runs or not.
+fn sandboxes(session: &mut Session) -> Verdict {
+    for line in
+        ["sbx stats ", "sbx pause ", "sbx resume web ", "sbx stop --grace 5s ", "sbx limit ", "sbx exec "]
+    {
+        session.offers(line, &["tests", "web", "web-4711"])?;
+    }
+    session.offers_not("sbx stats ", &["default"])?;
+    session.offers_not("sbx ps ", &["tests"])?;
+    session.becomes("sbx stop te", "sbx stop tests ")?;
+    session.offers("sbx limit tests ", &["memory=", "cpus=", "pids="])?;
+    session.offers_not("sbx limit tests ", &["tests", "timeout="])?;
+    session.becomes("sbx limit -q tests sw", "sbx limit -q tests swap=")
+}
+
+/// It is completed like that of a run, behind the sandbox's name.
+fn a_command_in_a_sandbox(session: &mut Session) -> Verdict {
+    for line in ["sbx exec tests demo ", "sbx exec --env A=1 -q tests demo ", "sbx exec tests -- demo "] {
+        session.offers(line, &["alpha", "beta"])?;
+        session.offers_not(line, &["tests"])?;
+    }
+    session.offers("sbx exec tests sor", &["sort"])?;
+    session.offers("sbx exec tests demo --ga", &["--gamma"])?;
+    session.offers_not("sbx exec tests demo --en", &["--env"])?;
+    session.offers_not("sbx exec tests complet", &["completions"])?;
+    session.becomes("sbx exec tests ./run-m", "sbx exec tests ./run-me ")
 }
 
 /// The shells were told how `demo` and `check` are completed.

@@ -10,6 +10,10 @@ use std::path::PathBuf;
 /// Where packages put bash-completion.
 pub(crate) const BASH_COMPLETION: &str = "/usr/share/bash-completion/bash_completion";
 
+/// The directory of this login, below [`User::dir`], and the sandboxes that seem to run.
+const RUNTIME_DIR: &str = "runtime";
+const SANDBOXES: [&str; 3] = ["tests", "web", "web-4711"];
+
 /// How the script gets into the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Script {
@@ -99,12 +103,17 @@ impl<'a> Session<'a> {
         }
         user.put_program("home/project/run-me", "#!/bin/sh\n")?;
         user.put_program("home/project/my files/run-this", "#!/bin/sh\n")?;
+        for name in SANDBOXES {
+            user.mkdir(format!("{RUNTIME_DIR}/sbx/{name}"))?;
+        }
         let mut session = Self { user, shell, terminal: None };
         let text = session.setup(script)?;
         let path = user.put("home/setup", text)?;
         if shell != Shell::Fish {
             let mut terminal = Terminal::start(user, shell)?;
-            terminal.run_for(&format!("export SBX_TEST_PASSED=1; . {}", path.display()), 0)?;
+            let runtime = user.dir().join(RUNTIME_DIR);
+            let exports = format!("export SBX_TEST_PASSED=1 XDG_RUNTIME_DIR={}", runtime.display());
+            terminal.run_for(&format!("{exports}; . {}", path.display()), 0)?;
             session.terminal = Some(terminal);
         }
         Ok(session)
@@ -171,7 +180,8 @@ impl<'a> Session<'a> {
         let directory = self.user.sbx_path().with_file_name("");
         command.args(["--no-config", "-c", "source ~/setup; complete -C $argv[1]", line]);
         command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", directory.display()));
-        let output = common::output(command.env("SBX_TEST_PASSED", "1"))?;
+        command.env("SBX_TEST_PASSED", "1").env("XDG_RUNTIME_DIR", self.user.dir().join(RUNTIME_DIR));
+        let output = common::output(&mut command)?;
         output.exits(0)?.stderr_is("")?;
         let first = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
         Ok(Answer { offered: output.text().lines().map(first).collect(), line: None })

@@ -103,12 +103,15 @@ fn bash_table(text: &str) -> Table {
         for name in ["settings", "messages"] {
             reply = reply.replace(&format!("${name}"), value(name));
         }
-        let offer = |word: &str| {
+        let offer = |verb: &str, word: &str| {
             let long = word.trim_start_matches("--").trim_end_matches('=').to_owned();
             let (short, summary, words) = (None, String::new(), words(verb, &long));
             Offer { valued: word.ends_with('='), short, summary, words, long }
         };
-        table.insert(verb.to_owned(), reply.split_whitespace().map(offer).collect());
+        for verb in verb.split(" | ") {
+            let offer = |word| offer(verb, word);
+            table.insert(verb.to_owned(), reply.split_whitespace().map(offer).collect());
+        }
     }
     table
 }
@@ -148,8 +151,8 @@ fn zsh_table(text: &str) -> Table {
     for line in body.lines().filter(|line| line.contains(") options=(")) {
         let (verb, rest) = line.trim().split_once(") options=(").expect("just found");
         let groups = rest.split(')').next().unwrap_or_default().split_whitespace();
-        let offers = groups.flat_map(|name| group(name.trim_start_matches('$')));
-        table.insert(verb.to_owned(), offers.collect());
+        let offers: BTreeSet<Offer> = groups.flat_map(|name| group(name.trim_start_matches('$'))).collect();
+        table.extend(verb.split('|').map(|verb| (verb.to_owned(), offers.clone())));
     }
     table
 }

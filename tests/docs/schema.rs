@@ -171,9 +171,10 @@ fn values_for(key: &str) -> Vec<String> {
     let mut forms: Vec<String> = values.iter().flat_map(inside).collect();
     if has_level(key) {
         let good = KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, values)| values[0]);
-        let words = ["require", "prefer", "available", "off", "no-such-word"];
-        for good in [good.to_owned(), format!("'{good}'")] {
-            forms.extend(words.iter().map(|word| format!("{{ value = {good}, level = '{word}' }}")));
+        let is_toml = |text: &String| format!("x = {text}").parse::<toml::Table>().is_ok();
+        for good in [good.to_owned(), format!("'{good}'")].iter().filter(|good| is_toml(good)) {
+            let words = Level::WORDS.iter().chain(&["no-such-word"]);
+            forms.extend(words.map(|word| format!("{{ value = {good}, level = '{word}' }}")));
         }
         forms.extend(values.iter().map(|value| format!("{{ value = {value} }}")));
         forms.extend(["{ level = 'off' }", "{ value = 1, no-such-key = 1 }"].map(str::to_owned));

@@ -1,8 +1,8 @@
 //! Signals sent to sbx arrive at the command, once; stops and continuations carry over.
 
-use crate::common::{Case, Need, Output, Running, User, Verdict, case, output_within, process};
+use crate::common::{Case, Need, Output, Running, User, Verdict, case, output_within, process, wait_for};
 use crate::driver;
-use crate::stage::{bash, descendant, state, text, wait_for_state, wait_for_text, wait_until_gone};
+use crate::stage::{bash, comm, descendant, state, text, wait_for_state, wait_for_text, wait_until_gone};
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -155,7 +155,11 @@ fn a_stopped_sandbox_can_be_ended(user: &User) -> Verdict {
     let ways: [&[Signal]; 2] = [&[Signal::SIGTERM, Signal::SIGCONT], &[Signal::SIGKILL]];
     for way in ways {
         let running = Running::start(user.sbx().args(["sh", "-c", "(setsid sleep 60 &); sleep 60; :"]))?;
-        descendant(&running, "sleep")?;
+        // Both: a shell that waits in vfork for a child that was stopped before its execve can't stop.
+        wait_for("two processes sleep", || {
+            let names = process::descendants(running.pid()).into_iter().map(comm);
+            (names.filter(|name| name == "sleep").count() == 2).then_some(())
+        })?;
         running.signal(Signal::SIGTSTP)?;
         wait_for_state(running.pid(), "T")?;
         let tree = process::descendants(running.pid());
