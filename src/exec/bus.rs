@@ -15,7 +15,13 @@ use crate::plan::Service;
 pub(super) const TIME: Duration = Duration::from_secs(4);
 
 /// A property of a unit as busctl wants it: its name, its D-Bus type, its value's words.
-pub(super) type Property<'a> = (&'static str, &'static str, &'a [&'a str]);
+pub(super) struct Property(&'static str, &'static str, Vec<String>);
+
+impl Property {
+    pub(super) fn new(name: &'static str, kind: &'static str, words: &[&str]) -> Self {
+        Self(name, kind, words.iter().map(|word| (*word).to_owned()).collect())
+    }
+}
 
 /// A call under way.
 #[derive(Debug)]
@@ -26,11 +32,7 @@ pub(super) struct Call {
 impl Call {
     /// Asks for a transient unit of these properties (org.freedesktop.systemd1(5), `StartTransientUnit`). Nothing of the
     /// caller's environment comes along.
-    pub(super) fn start_unit(
-        service: &Service,
-        unit: &str,
-        properties: &[Property<'_>],
-    ) -> Result<Self, String> {
+    pub(super) fn start_unit(service: &Service, unit: &str, properties: &[Property]) -> Result<Self, String> {
         let mut command = Command::new(&service.program);
         let mut address = std::ffi::OsString::from("--address=unix:path=");
         address.push(bus_address(&service.bus));
@@ -39,8 +41,8 @@ impl Call {
         command.args(["/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit"]);
         // No unit of that name may be there, and no others belong to it.
         command.args(["ssa(sv)a(sa(sv))", unit, "fail", &properties.len().to_string()]);
-        for (name, kind, words) in properties {
-            command.args([*name, *kind]).args(*words);
+        for Property(name, kind, words) in properties {
+            command.args([name, kind]).args(words);
         }
         command.arg("0");
         command.env_clear().env("LC_ALL", "C.UTF-8").current_dir("/");

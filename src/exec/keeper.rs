@@ -101,24 +101,23 @@ fn ask(service: &Service) -> Result<(), String> {
     let sleep = program("sleep").ok_or("there is no program sleep")?;
     let sleep = sleep.to_string_lossy();
     let start = ["1", &sleep, "2", "sleep", "infinity", "false"];
-    let plain: [Property<'_>; 8] = [
-        ("Description", "s", &["Cgroups of sandboxes that sbx runs"]),
-        ("Delegate", "b", &["true"]),
-        ("KillMode", "s", &["process"]),
+    let mut properties = vec![
+        Property::new("Description", "s", &["Cgroups of sandboxes that sbx runs"]),
+        Property::new("Delegate", "b", &["true"]),
+        Property::new("KillMode", "s", &["process"]),
         // One sandbox out of memory is not the end of the others.
-        ("OOMPolicy", "s", &["continue"]),
-        ("TasksMax", "t", &["18446744073709551615"]),
-        ("CollectMode", "s", &["inactive-or-failed"]),
-        ("Slice", "s", &[if service.is_system { "system.slice" } else { "app.slice" }]),
-        ("ExecStart", "a(sasb)", &start),
+        Property::new("OOMPolicy", "s", &["continue"]),
+        Property::new("TasksMax", "t", &["18446744073709551615"]),
+        Property::new("CollectMode", "s", &["inactive-or-failed"]),
+        Property::new("Slice", "s", &[if service.is_system { "system.slice" } else { "app.slice" }]),
+        Property::new("ExecStart", "a(sasb)", &start),
     ];
     // Before systemd 254 it has to be moved there.
-    let own: Property<'_> = ("DelegateSubgroup", "s", &[OWN]);
-    let with_own: Vec<Property<'_>> = plain.into_iter().chain([own]).collect();
-    let first = Call::start_unit(service, KEEPER_UNIT, &with_own)?.finish();
-    match first {
+    properties.push(Property::new("DelegateSubgroup", "s", &[OWN]));
+    match Call::start_unit(service, KEEPER_UNIT, &properties)?.finish() {
         Err(why) if why.contains("DelegateSubgroup") || why.contains("unknown property") => {
-            Call::start_unit(service, KEEPER_UNIT, &plain)?.finish()
+            properties.pop();
+            Call::start_unit(service, KEEPER_UNIT, &properties)?.finish()
         }
         answer => answer,
     }

@@ -206,7 +206,7 @@ impl<'p> Place<'p> {
         let application = application.clone().unwrap_or_else(|| self.word());
         let no_scope = |why| Unmet::new("make a scope for the sandbox", why);
         let unit = unit_name(&application, &id());
-        let scope = Scope::ask(service, unit, pid, holder).map_err(no_scope)?;
+        let scope = Scope::ask(service, unit, pid, holder, cgroup).map_err(no_scope)?;
         let lives = || {
             let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
             poll(&mut ended, PollTimeout::ZERO) == Ok(0)

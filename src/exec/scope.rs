@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::bus::{Call, Property, TIME, no_answer};
 use crate::cgroup::{self, Group, wait};
-use crate::plan::Service;
+use crate::plan::{Cgroup, Service};
 
 /// A scope that was asked for.
 #[derive(Debug)]
@@ -21,20 +21,36 @@ pub(super) struct Scope {
 impl Scope {
     /// Asks for a scope with this process in it, and `holder`, which keeps it from being taken away before it is known what
     /// the sandbox has used.
-    pub(super) fn ask(service: &Service, unit: String, pid: i32, holder: i32) -> Result<Self, String> {
+    ///
+    /// Shares are among scopes, so they are the scope's and not those of a cgroup below it.
+    pub(super) fn ask(
+        service: &Service,
+        unit: String,
+        pid: i32,
+        holder: i32,
+        cgroup: &Cgroup,
+    ) -> Result<Self, String> {
         let processes = [pid, holder];
         let [number, other] = processes.map(|pid| pid.to_string());
         let description = format!("Sandbox {unit}");
         let slice = if service.is_system { "system.slice" } else { "app.slice" };
-        let properties: [Property<'_>; 7] = [
-            ("Description", "s", &[&description]),
-            ("PIDs", "au", &["2", &number, &other]),
-            ("Delegate", "b", &["true"]),
-            ("CollectMode", "s", &["inactive-or-failed"]),
-            ("Slice", "s", &[slice]),
-            ("TasksMax", "t", &["18446744073709551615"]),
-            ("TimeoutStopUSec", "t", &["5000000"]),
+        let share = |file, prefix| {
+            let knob = cgroup.knobs.iter().find(|knob| knob.file == file)?;
+            knob.value.strip_prefix(prefix)
+        };
+        let shares = [share("cpu.weight", ""), share("io.weight", "default ")];
+        let mut properties = vec![
+            Property::new("Description", "s", &[&description]),
+            Property::new("PIDs", "au", &["2", &number, &other]),
+            Property::new("Delegate", "b", &["true"]),
+            Property::new("CollectMode", "s", &["inactive-or-failed"]),
+            Property::new("Slice", "s", &[slice]),
+            Property::new("TasksMax", "t", &["18446744073709551615"]),
+            Property::new("TimeoutStopUSec", "t", &["5000000"]),
         ];
+        for (name, share) in ["CPUWeight", "IOWeight"].into_iter().zip(shares) {
+            properties.extend(share.map(|share| Property::new(name, "t", &[share])));
+        }
         let call = Call::start_unit(service, &unit, &properties)?;
         Ok(Self { unit, processes, call })
     }

@@ -38,12 +38,16 @@ pub fn limit(live: &Live, typed: &[String], host: &mut Host) -> Result<(), Manag
             changes.push((one, file, value));
         }
     }
+    // Shares are among scopes, where a sandbox has one.
+    let scope = live.info.as_ref().filter(|info| info.rung.as_deref() == Some("scope"));
+    let scope = scope.and_then(|_| Group::open(group.path().parent()?).ok());
+    let place = |file: &str| scope.as_ref().filter(|_| file.ends_with(".weight")).unwrap_or(&group);
     let mut before: Vec<(&str, String)> = Vec::new();
     for (one, file, value) in &changes {
-        let old = group.read(file).ok();
-        if let Err(errno) = group.write(file, value) {
+        let old = place(file).read(file).ok();
+        if let Err(errno) = place(file).write(file, value) {
             for (file, old) in before.iter().rev() {
-                let _ = group.write(file, old);
+                let _ = place(file).write(file, old);
             }
             return Err(refused(one, file, value, errno));
         }

@@ -11,6 +11,7 @@ pub mod request;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
@@ -22,7 +23,7 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, getuid, mkdir, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Group;
+use crate::cgroup::{Group, wait};
 use crate::profile::value::parse_sandbox_name;
 
 pub use entry::Entry;
@@ -36,6 +37,8 @@ const INFO: &str = "info.json";
 const NEW_INFO: &str = ".info.json";
 /// What a directory's name begins with while it is made: no sandbox can be called that.
 const NEW: &str = ".new-";
+/// How long a sandbox may be too busy to hear.
+const BUSY: Duration = Duration::from_secs(5);
 /// How old a directory without a socket may be: seconds.
 const MAKING: i64 = 10;
 
@@ -156,7 +159,10 @@ impl Registry {
             return Err(missing());
         }
         let dir = openat(&self.dir, name, DIRECTORY, Mode::empty()).map_err(|_| missing())?;
-        let Ok(Some(socket)) = dial(&dir) else { return Err(missing()) };
+        // So many are at it that the next one has to wait.
+        let dialed =
+            wait(BUSY, || dial(&dir).map_or_else(|errno| (errno != Errno::EAGAIN).then_some(None), Some));
+        let Some(socket) = dialed.flatten() else { return Err(missing()) };
         let pid = getsockopt(&socket, PeerCredentials).map(|peer| peer.pid()).unwrap_or(0);
         Ok(Live { name: name.to_owned(), pid, info: read_info(&dir), socket })
     }
@@ -170,6 +176,8 @@ impl Registry {
             let is_over = match dial(&entry) {
                 Ok(Some(_)) => false,
                 Ok(None) => true,
+                // So many wait already that it lives.
+                Err(Errno::EAGAIN) => false,
                 // Not there yet, or not any more.
                 Err(_) => is_old(&entry),
             };
@@ -225,7 +233,6 @@ fn dial(dir: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
     match connect(socket.as_raw_fd(), &address(dir)?) {
         Ok(()) => Ok(Some(socket)),
         Err(Errno::ECONNREFUSED) => Ok(None),
-        // So many wait already that it can't be dead.
         Err(errno) => Err(errno),
     }
 }

@@ -1,6 +1,6 @@
 //! Many starts at a time, a quarter of them ended by a signal at a random moment: none fails, nothing is left.
 //!
-//! 200 starts at 8 at a time. `SBX_STARTS=2000` (or `100000`) makes that many, at 16 at a time, and
+//! 200 starts at 8 at a time. `SBX_STARTS=2000` (or `100000`) makes that many, more than 200 at 16 at a time, and
 //! `cargo test --test supervision starts -- --nocapture` shows the figures.
 
 use crate::common::{Case, User, Verdict, case, output_within};
@@ -19,7 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn starts_leave_nothing_behind(user: &User) -> Verdict {
     let asked = std::env::var("SBX_STARTS").ok().and_then(|text| text.parse::<u32>().ok());
-    let (count, together) = asked.map_or((200, "8"), |count| (count, "16"));
+    let (count, together) = asked.map_or((200, "8"), |count| (count, if count > 200 { "16" } else { "8" }));
     // As slow as an emulated processor makes them.
     let limit = Duration::from_secs(60 + u64::from(count) / 2);
     let out = output_within(limit, &mut driver::command(user, "starts", &[&count.to_string(), together]))?;

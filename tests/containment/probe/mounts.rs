@@ -38,12 +38,17 @@ fn unmount(words: &[String]) -> i64 {
     })
 }
 
-/// A mount to take all flags from, a file to read a byte of, and one to add it to.
+/// A mount to take all flags from, a file to read a byte of, and one to add it to. Where the host's mount is `nosuid` or
+/// `noexec`, as systemd's `/dev` is, these are locked, and the others go only if they stay.
 fn remount(words: &[String]) -> i64 {
     let [target, from, to] = words else { return -1 };
     let Ok(target) = CString::new(target.as_str()) else { return -1 };
     here_and_nested(|| {
-        mount(None, &target, libc::MS_REMOUNT | libc::MS_BIND);
+        for kept in [0, libc::MS_NOSUID, libc::MS_NOSUID | libc::MS_NOEXEC] {
+            if mount(None, &target, libc::MS_REMOUNT | libc::MS_BIND | kept) == 0 {
+                break;
+            }
+        }
         let mut byte = [0];
         if File::open(from).is_ok_and(|mut file| file.read_exact(&mut byte).is_ok()) {
             add(to, &byte);

@@ -1,0 +1,98 @@
+//! A cgroup without a service manager to ask: one that the profile names, and that of a container.
+
+use crate::common::{Case, Need, User, Verdict, case, output};
+use crate::stage::{Box, rung, slice, systemctl, wait_for_cgroup};
+use std::path::PathBuf;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let cases = vec![case!(one_that_is_named), case!(one_out_of_reach), case!(a_containers)];
+    cases.into_iter().map(|case| case.needs(Need::Delegation).only_as_user()).collect()
+}
+
+/// A unit with a cgroup that is delegated to this user, and a process in it.
+fn lab(user: &User) -> Result<PathBuf, libtest_mimic::Failed> {
+    systemctl(user, &["stop", "sbx-lab.service"])?;
+    let mut command = user.command("systemd-run");
+    command.env("XDG_RUNTIME_DIR", user.runtime_dir());
+    command.args([
+        "--user",
+        "--quiet",
+        "--unit=sbx-lab",
+        "--property=Delegate=yes",
+        "--collect",
+        "sleep",
+        "1000",
+    ]);
+    output(&mut command)?.exits(0)?;
+    let dir = slice(user).join("sbx-lab.service");
+    wait_for_cgroup(&dir)?;
+    Ok(dir)
+}
+
+fn one_that_is_named(user: &User) -> Verdict {
+    if rung(user) != "keeper" {
+        return Ok(());
+    }
+    let dir = lab(user)?;
+    let set = format!("limits.cgroup-parent={}", dir.display());
+    // Twice: the first divides it, the second finds it divided.
+    for _ in 0..2 {
+        let sandbox = Box::start(user, &["--memory", "64M", "--pids", "30", "--set", &set], "sleep 100")?;
+        if sandbox.seen["rung"] != "directory" || !sandbox.cgroup()?.starts_with(&dir) {
+            return Err(format!("{}", sandbox.seen).into());
+        }
+        sandbox.has(&[("memory.max", "67108864"), ("pids.max", "30")])?;
+        sandbox.end(user)?;
+    }
+    let hog = "head -c 300M /dev/zero | tail -c 300M | cat >/dev/null";
+    let out = output(user.sbx().args(["--memory", "32M", "--set", &set, "sh", "-c", hog]))?;
+    out.exits(137)?.stderr_has("killed by the memory limit: 32 MiB")?;
+    systemctl(user, &["stop", "sbx-lab.service"])?;
+    Ok(())
+}
+
+/// From a login's scope nobody may start a process there; somebody else's is refused before that.
+fn one_out_of_reach(user: &User) -> Verdict {
+    let set = "limits.cgroup-parent=/sys/fs/cgroup/system.slice";
+    let out = output(user.sbx().args(["--memory", "64M", "--set", set, "sh", "-c", "echo ran"]))?;
+    out.exits(125)?
+        .stdout_is("")?
+        .stderr_has("is not this user's")?
+        .stderr_has("hint: give this user a cgroup")?;
+    for path in ["/tmp", "/nonexistent"] {
+        let set = format!("limits.cgroup-parent={path}");
+        output(user.sbx().args(["--memory", "64M", "--set", &set, "true"]))?.exits(125)?.stderr_has(path)?;
+    }
+    if rung(user) == "scope" {
+        let dir = lab(user)?;
+        let set = format!("limits.cgroup-parent={}", dir.display());
+        let out = output(user.sbx().args(["--memory", "64M", "--set", &set, "sh", "-c", "echo ran"]))?;
+        out.exits(125)?.stdout_is("")?.stderr_has("cannot start the sandbox in its cgroup")?;
+        out.stderr_has("hint: start sbx from a process below the same delegated cgroup")?;
+        systemctl(user, &["stop", "sbx-lab.service"])?;
+    }
+    Ok(())
+}
+
+/// The root of a cgroup namespace, with its own processes in it, and no systemd.
+fn a_containers(user: &User) -> Verdict {
+    if rung(user) != "keeper" {
+        return Ok(());
+    }
+    let script = "mount -t tmpfs none /run; mount -t cgroup2 none /sys/fs/cgroup; mkdir /run/user-dir; chmod 700 /run/user-dir
+        export XDG_RUNTIME_DIR=/run/user-dir
+        \"$SBX\" --memory 64M --pids 30 --status-fd 3 sh -c 'cat /proc/self/cgroup' 3>&1
+        \"$SBX\" --memory 32M sh -c 'head -c 300M /dev/zero | tail -c 300M | cat >/dev/null'; echo $?
+        ls -d /sys/fs/cgroup/sandbox* /sys/fs/cgroup/sh* 2>/dev/null; cat /sys/fs/cgroup/cgroup.subtree_control";
+    let mut command = user.command("systemd-run");
+    command.env("XDG_RUNTIME_DIR", user.runtime_dir());
+    command.args(["--user", "--quiet", "--pipe", "--wait", "--collect", "--property=Delegate=yes"]);
+    command.arg(format!("--setenv=SBX={}", user.sbx_path().display()));
+    command.args(["unshare", "-UrmC", "sh", "-c", script]);
+    let out = output(&mut command)?;
+    out.exits(0)?.stdout_has("\"rung\":\"directory\"")?.stdout_has("0::/\n")?.stdout_has("\n137\n")?;
+    out.stderr_has("killed by the memory limit: 32 MiB")?;
+    let left = out.text().lines().any(|line| line.starts_with("/sys/fs/cgroup/"));
+    out.check(!left, || "no cgroup should be left".to_owned())?;
+    Ok(())
+}
