@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::facts::{Facts, Hierarchy, Proxy, Step, Tried};
+use super::facts::{Facts, Proxy, Step, Tried};
 use super::findings::{Finding, Status};
 use crate::cause::Cause;
 use crate::diag::escape;
@@ -24,33 +24,20 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 
 fn cgroups(facts: &Facts) -> Finding {
     let (name, what) = ("cgroups", "cgroups for limits of memory and processors");
-    let degraded = |cause, remedy| Finding::new(name, Status::Degraded, what, Cause::new(cause, remedy));
-    let unified = "boot with systemd.unified_cgroup_hierarchy=1; with OpenRC: rc_cgroup_mode=\"unified\"";
-    match facts.cgroups.hierarchy {
-        Hierarchy::None => {
-            degraded("no cgroups are mounted on /sys/fs/cgroup".to_owned(), "mount cgroup2 there")
-        }
-        Hierarchy::V1 => degraded("the machine uses version 1 of cgroups".to_owned(), unified),
-        Hierarchy::Hybrid => degraded(
-            "the machine uses version 1 of cgroups, with an empty version 2 beside it".to_owned(),
-            unified,
-        ),
-        Hierarchy::Unified if !facts.cgroups.delegated => degraded(
-            "no cgroup is delegated to this user".to_owned(),
-            "log in through systemd, or as root: loginctl enable-linger USER; or start sbx by systemd-run --user --scope -p Delegate=yes",
-        ),
-        Hierarchy::Unified => {
-            let has = |name: &&str| facts.cgroups.controllers.iter().any(|known| known == name);
-            let lacking: Vec<_> = ["cpu", "memory", "pids"].into_iter().filter(|name| !has(name)).collect();
-            if lacking.is_empty() {
-                return Finding::ok(name, format!("{what}: {}", facts.cgroups.controllers.join(" ")));
-            }
-            degraded(
-                format!("not delegated to this user: {}", lacking.join(" ")),
-                "as root, write \"[Service]\" and \"Delegate=cpu cpuset io memory pids\" to /etc/systemd/system/user@.service.d/delegate.conf; log in again",
-            )
-        }
+    let degraded =
+        |cause, remedy: &str| Finding::new(name, Status::Degraded, what, Cause::new(cause, remedy));
+    if let Some((cause, remedy)) = &facts.cgroups.obstacle {
+        return degraded(cause.clone(), remedy);
     }
+    let has = |name: &&str| facts.cgroups.controllers.iter().any(|known| known == name);
+    let lacking: Vec<_> = ["cpu", "memory", "pids"].into_iter().filter(|name| !has(name)).collect();
+    if lacking.is_empty() {
+        return Finding::ok(name, format!("{what}: {}", facts.cgroups.controllers.join(" ")));
+    }
+    degraded(
+        format!("not delegated to this user: {}", lacking.join(" ")),
+        "as root, write \"[Service]\" and \"Delegate=cpu cpuset io memory pids\" to /etc/systemd/system/user@.service.d/delegate.conf; log in again",
+    )
 }
 
 fn subordinate_ids(facts: &Facts) -> Finding {

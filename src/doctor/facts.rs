@@ -99,28 +99,12 @@ impl Tried {
     }
 }
 
-/// How the machine's cgroups are mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hierarchy {
-    /// Version 2 alone.
-    Unified,
-    /// Version 1 with an empty version 2 beside it.
-    Hybrid,
-    /// Version 1.
-    V1,
-    /// Nothing is mounted.
-    #[default]
-    None,
-}
-
 /// What can be done with cgroups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroups {
-    /// How they are mounted.
-    pub hierarchy: Hierarchy,
-    /// Somebody gives this user cgroups: their systemd, or a directory that they may write.
-    pub delegated: bool,
-    /// The controllers there.
+    /// Why no sandbox can have one, and what to do about it.
+    pub obstacle: Option<(String, String)>,
+    /// The controllers that one can have.
     pub controllers: Vec<String>,
 }
 

@@ -8,13 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::unistd::{AccessFlags, access, getgid, getgroups, getuid};
+use nix::unistd::{getgid, getgroups, getuid};
 
 use super::child::{self, Found, collect};
-use super::facts::{Cgroups, Facts, Hierarchy, Proxy, Step, Tried};
+use super::facts::{Cgroups, Facts, Proxy, Step, Tried};
 use super::{DoctorError, probe};
 use crate::cause::Machine;
-use crate::host::find_command;
+use crate::host::{self, find_command};
 
 /// Groups whose members are root, or nearly so, by what they may open.
 const POWERFUL: [&str; 8] = ["disk", "docker", "incus-admin", "kmem", "libvirt", "lxd", "podman", "shadow"];
@@ -62,7 +62,7 @@ fn around() -> Facts {
         tried: Found::new(),
         apparmor_knows_userns: Path::new("/etc/apparmor.d/abi/4.0").exists(),
         program_is_writable: is_writable(&machine.program),
-        cgroups: cgroups(uid),
+        cgroups: cgroups(uid, host::session_dir(uid).as_deref()),
         subordinate: subordinate(uid),
         has_newidmap: helper("newuidmap").is_some() && helper("newgidmap").is_some(),
         pasta: program("pasta"),
@@ -85,31 +85,9 @@ fn is_writable(program: &Path) -> bool {
     program.ancestors().any(open)
 }
 
-fn cgroups(uid: u32) -> Cgroups {
-    let top = Path::new("/sys/fs/cgroup");
-    let hierarchy = match () {
-        () if top.join("cgroup.controllers").exists() => Hierarchy::Unified,
-        () if top.join("unified/cgroup.procs").exists() => Hierarchy::Hybrid,
-        () if fs::read_dir(top).is_ok_and(|mut entries| entries.next().is_some()) => Hierarchy::V1,
-        () => Hierarchy::None,
-    };
-    if hierarchy != Hierarchy::Unified {
-        return Cgroups { hierarchy, ..Cgroups::default() };
-    }
-    let slice = top.join(format!("user.slice/user-{uid}.slice/user@{uid}.service"));
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| top.join(path));
-    let parent = own.as_ref().and_then(|own| own.parent()).filter(|parent| parent.starts_with(top));
-    let may_write = |path: &Path| access(&path.join("cgroup.procs"), AccessFlags::W_OK).is_ok();
-    let manager = Path::new("/run/user").join(uid.to_string()).join("systemd/private").exists();
-    let from = match parent {
-        _ if manager && may_write(&slice) => Some(slice.as_path()),
-        Some(parent) if may_write(parent) => Some(parent),
-        _ => None,
-    };
-    let listed = from.map(|from| fs::read_to_string(from.join("cgroup.controllers")).unwrap_or_default());
-    let controllers = listed.iter().flat_map(|text| text.split_whitespace().map(str::to_owned)).collect();
-    Cgroups { hierarchy, delegated: from.is_some(), controllers }
+fn cgroups(uid: u32, runtime_dir: Option<&Path>) -> Cgroups {
+    let found = host::Cgroups::look(uid, runtime_dir, &host::WantedCgroups::default());
+    Cgroups { obstacle: found.obstacle(), controllers: found.controllers().to_vec() }
 }
 
 /// How many ids `/etc/subuid` and `/etc/subgid` give this user.

@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use crate::cause::Machine;
 use crate::diag::Diagnose;
 
-pub use facts::{Cgroups, Facts, Hierarchy, Proxy, Step, Tried};
+pub use facts::{Cgroups, Facts, Proxy, Step, Tried};
 pub use findings::{Finding, Status, diagnose, works};
 pub use page::{json, text};
 

@@ -175,7 +175,7 @@ impl Cgroups {
             Ok(_) => None,
             Err(_) if self.own.is_some() => None,
             Err(NoManager::NotRunning) => no(
-                "no systemd runs for this user, and the cgroup that sbx runs in is not this user's",
+                "no cgroup is delegated to this user: no systemd runs for them, and the one that sbx runs in is not theirs",
                 "log in through systemd, or as root: loginctl enable-linger USER",
             ),
             Err(NoManager::NoBus) => no(
@@ -218,7 +218,7 @@ impl Cgroups {
 }
 
 /// How the hierarchy on this directory is mounted.
-pub fn hierarchy(top: &Path) -> Hierarchy {
+fn hierarchy(top: &Path) -> Hierarchy {
     match () {
         () if top.join("cgroup.controllers").exists() => Hierarchy::Unified,
         () if top.join("unified/cgroup.procs").exists() => Hierarchy::Hybrid,

@@ -256,7 +256,7 @@ pub fn probe() -> Result<Host, HostError> {
         user: account.map_or_else(|| "user".to_owned(), |account| account.name),
         real_homes,
         cwd: working_directory(),
-        session_dir: absolute("XDG_RUNTIME_DIR").or_else(|| user::runtime_dir(uid)),
+        session_dir: session_dir(uid),
         runtime_dir: absolute("XDG_RUNTIME_DIR"),
         data_home: absolute("XDG_DATA_HOME").or_else(|| below_home(".local/share")),
         state_home: absolute("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
@@ -279,6 +279,12 @@ pub fn probe() -> Result<Host, HostError> {
         named_files: Vec::new(),
         cgroups: None,
     })
+}
+
+/// `$XDG_RUNTIME_DIR`, or else the directory that logins of this user have.
+pub fn session_dir(uid: u32) -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    named.or_else(|| user::runtime_dir(uid))
 }
 
 /// The path without symlinks; as it is where it does not exist. Most have none, which one call tells.

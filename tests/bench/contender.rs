@@ -29,6 +29,18 @@ impl Contender {
         Self { name: name.to_owned(), program: program.to_owned(), arguments: Vec::new(), input: None }
     }
 
+    /// The same by another name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// The same with these options first.
+    pub(crate) fn with_options(mut self, options: &[String]) -> Self {
+        self.arguments.splice(0..0, options.iter().map(OsString::from));
+        self
+    }
+
     fn with<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
@@ -101,6 +113,26 @@ pub(crate) fn bwrap_same(place: &Workplace) -> Contender {
         .with(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs"])
         .with([place.home().into_os_string()])
         .with(["--remount-ro", "/", PAYLOAD])
+}
+
+/// The same in a scope of systemd's with a limit of memory.
+pub(crate) fn systemd_run(place: &Workplace) -> Contender {
+    let bwrap = bwrap_same(place);
+    Contender::new("systemd-run --scope, bwrap", Path::new("/usr/bin/systemd-run"))
+        .with([
+            "--user",
+            "--scope",
+            "--quiet",
+            "--collect",
+            "-p",
+            "MemoryMax=256M",
+            "-p",
+            "CPUQuota=150%",
+            "-p",
+            "TasksMax=200",
+        ])
+        .with([bwrap.program.into_os_string()])
+        .with(bwrap.arguments)
 }
 
 /// sbx with a root that holds as much.

@@ -2,7 +2,8 @@
 //! system calls cost inside; what stays in memory.
 //!
 //! `BWRAP=path cargo bench`, with the shipped binary of `.ci/release`. `SBX=path` measures another one, `ROUNDS=N`
-//! takes more or fewer runs of each than 400, `QUICK=1` only shows that everything runs. Prints Markdown.
+//! takes more or fewer runs of each than 400, `QUICK=1` only shows that everything runs, `ONLY=limits` measures what limits
+//! cost and nothing else, as a guest does. Prints Markdown.
 //!
 //! The machine is never quiet enough for numbers that stand alone, so what is compared runs in turns, and the ratio of
 //! the medians is what counts. Started as root, it measures as an ordinary user.
@@ -11,6 +12,7 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod contender;
+mod limited;
 mod memory;
 mod sections;
 mod table;

@@ -5,12 +5,15 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem, calls, walls};
+use crate::{Effort, Problem, calls, limited, walls};
 
-const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
+pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
 /// Everything that is a matter of time.
 pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
+    if std::env::var_os("ONLY").is_some_and(|part| part == "limits") {
+        return limited::starts(place, effort);
+    }
     let floor = contender::floor(place);
     let (bwrap, sbx) = (contender::bwrap_same(place), contender::sbx_same(place)?);
     starts(place, effort, "Start, the same isolation", floor.as_ref(), &bwrap, &sbx, Bound(0.65))?;
@@ -18,6 +21,7 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     starts(place, effort, "Start, the build profile", None, &bwrap, &sbx, Bound(0.8))?;
     binds(place, effort)?;
     walls::each(place, effort)?;
+    limited::starts(place, effort)?;
     calls::inside_and_outside(place, effort)
 }
 
@@ -40,7 +44,7 @@ fn starts(
     Ok(())
 }
 
-fn line(name: &str, spread: Spread, base: Option<f64>, bound: Option<Bound>) {
+pub(crate) fn line(name: &str, spread: Spread, base: Option<f64>, bound: Option<Bound>) {
     let ratio = base.map(|base| spread.median / base);
     let [limit, held] = Bound::judge(bound, ratio, " ×");
     row(&[
@@ -91,6 +95,9 @@ fn binds(place: &Workplace, effort: Effort) -> Result<(), Problem> {
 
 /// What stays resident while a sandbox sleeps.
 pub(crate) fn memory(place: &Workplace) -> Result<(), Problem> {
+    if std::env::var_os("ONLY").is_some() {
+        return Ok(());
+    }
     head(
         "Memory of one running sandbox, its payload left out",
         &["", "processes", "Rss KiB", "Pss KiB", "× bwrap", "bound", ""],

@@ -1,7 +1,7 @@
 //! The programs to measure and the directories that they run in, where an ordinary user can reach them.
 
-use crate::Problem;
 use crate::common::{Account, Scratch, source_dir};
+use crate::{Problem, limited};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -59,9 +59,11 @@ impl Workplace {
             fs::copy(from, &to)?;
             fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
         }
-        for dir in [self.dir.join("home"), self.project()] {
+        for (dir, mode) in
+            [(self.dir.join("home"), 0o755), (self.project(), 0o755), (self.dir.join("run"), 0o700)]
+        {
             fs::create_dir(&dir)?;
-            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode))?;
             if let Some((uid, gid)) = self.drop_to {
                 chown(&dir, Some(uid), Some(gid))?;
             }
@@ -105,23 +107,52 @@ impl Workplace {
         let Some((uid, gid)) = self.drop_to else { return measure(self) };
         let mut again = Command::new(self.benchmark());
         again.env(VARIABLE, &self.dir).env("BWRAP", &self.bwrap).uid(uid).gid(gid).current_dir(&self.dir);
-        match again.status() {
+        let stand_in = limited::StandIn::make(uid, gid);
+        if let Some(stand_in) = &stand_in {
+            let (name, path) = stand_in.variable();
+            again.env(name, path);
+        }
+        let mut child = again.spawn().map_err(|error| format!("cannot start as user {uid}: {error}"))?;
+        if let Some(stand_in) = &stand_in {
+            stand_in.adopt(child.id())?;
+        }
+        match child.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("the measurements ended with {status}")),
-            Err(error) => Err(format!("cannot start as user {uid}: {error}")),
+            Err(error) => Err(format!("cannot wait for the measurements: {error}")),
         }
     }
 
     /// A command as the ordinary user, with a small environment, in the project directory.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        let variables: [(&str, OsString); 3] =
-            [("PATH", "/usr/bin:/bin".into()), ("HOME", self.home().into()), ("LANG", "C.UTF-8".into())];
+        let variables: [(&str, OsString); 4] = [
+            ("PATH", "/usr/bin:/bin".into()),
+            ("HOME", self.home().into()),
+            ("LANG", "C.UTF-8".into()),
+            ("XDG_RUNTIME_DIR", self.runtime_dir().into()),
+        ];
         command.env_clear().envs(variables).current_dir(self.project()).stdin(Stdio::null());
         if let Some((uid, gid)) = self.drop_to {
             command.uid(uid).gid(gid);
         }
         command
+    }
+
+    /// Where the user's sandboxes are registered: as with a login.
+    fn runtime_dir(&self) -> PathBuf {
+        match self.has_manager() {
+            true => format!("/run/user/{}", nix::unistd::geteuid()).into(),
+            false => self.dir.join("run"),
+        }
+    }
+
+    /// Whether this ordinary user has a systemd, and this runs below it.
+    pub(crate) fn has_manager(&self) -> bool {
+        let uid = nix::unistd::geteuid();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Path::new(&format!("/run/user/{uid}/systemd/private")).exists()
+            && own.contains(&format!("user@{uid}.service"))
     }
 
     /// The binary under test.

@@ -172,7 +172,7 @@ fn cgroups(user: &User) -> Verdict {
         ("mkdir $top/memory", "version 1 of cgroups", "systemd.unified_cgroup_hierarchy=1"),
         (
             "mkdir -p $top/memory $top/unified; touch $top/unified/cgroup.procs",
-            "an empty version 2",
+            "an almost empty version 2",
             "rc_cgroup_mode",
         ),
         ("echo memory >$top/cgroup.controllers", "no cgroup is delegated", "loginctl enable-linger"),

@@ -5,7 +5,7 @@ use crate::limits::{IN_CHILDREN, IN_USER, MAPPED};
 use crate::report::{Expected, Report, Told, compare};
 use nix::errno::Errno;
 use sbx::cause::Machine;
-use sbx::doctor::{Cgroups, Facts, Hierarchy, Proxy, Step, Tried, diagnose, works};
+use sbx::doctor::{Cgroups, Facts, Proxy, Step, Tried, diagnose, works};
 
 /// A machine with one fault, what is told of it, and what can't be tried.
 struct Row {
@@ -88,8 +88,7 @@ fn healthy() -> Facts {
         },
         apparmor_knows_userns: true,
         cgroups: Cgroups {
-            hierarchy: Hierarchy::Unified,
-            delegated: true,
+            obstacle: None,
             controllers: ["cpu", "memory", "pids"].map(str::to_owned).to_vec(),
         },
         subordinate: (65536, 65536),

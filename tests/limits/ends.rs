@@ -55,9 +55,9 @@ fn a_deaf_command_is_killed(user: &User) -> Verdict {
     if took < Duration::from_secs(1) { Err(format!("after {took:?} already").into()) } else { Ok(()) }
 }
 
-/// At any moment: no process and no cgroup is left. `SBX_KILLS` sets how often.
+/// At any moment: no process and no cgroup is left. `SBX_LIMITED_KILLS` sets how often.
 fn kills_of_sbx(user: &User) -> Verdict {
-    let rounds = std::env::var("SBX_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let rounds = std::env::var("SBX_LIMITED_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
     for round in 0..rounds {
         let busy = "(setsid sleep 322 &); sleep 322 & sleep 322";
         let running = crate::common::Running::start(

@@ -1,6 +1,6 @@
 //! Many starts at a time, each with limits: none fails, no cgroup and no entry is left.
 //!
-//! `SBX_STARTS` sets how many; 100 at 16 at a time.
+//! `SBX_LIMITED_STARTS` sets how many; 100 at 16 at a time.
 
 use crate::common::{Case, Need, User, Verdict, case, output, wait_for};
 use crate::stage::{keeper, list, no_group_is_left, rung, systemctl};
@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn starts_leave_no_cgroup(user: &User) -> Verdict {
-    let count = std::env::var("SBX_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let count = std::env::var("SBX_LIMITED_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
     let next = AtomicU32::new(0);
     let one_after_another = || -> Result<(), String> {
         while next.fetch_add(1, Ordering::Relaxed) < count {
