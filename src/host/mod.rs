@@ -18,7 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use arguments::NamedFile;
-pub use cgroups::{Cgroups, Manager, WantedCgroups};
+pub use cgroups::{Ceiling, Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
 pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};

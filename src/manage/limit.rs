@@ -101,11 +101,14 @@ fn check(
     };
     let Some(wanted) = number(value) else { return Ok(()) };
     let above = group.path().parent().unwrap_or(group.path());
-    let ceiling = cgroups::ceilings(above, &[file]).into_iter().find(|ceiling| ceiling.most < wanted);
-    if let Some(ceiling) = ceiling {
+    // What is shared out, or on and off, has no ceiling.
+    let bounded = matches!(file, "memory.max" | "memory.swap.max" | "cpu.max" | "pids.max").then_some(file);
+    let ceilings = cgroups::ceilings(above, bounded.as_slice());
+    if let Some(ceiling) = ceilings.into_iter().find(|ceiling| ceiling.most < wanted) {
+        let most = plan::most_in_words(&ceiling);
         return Err(wrong(
-            format!("the cgroup {} above allows {}", quote(&ceiling.path), ceiling.most),
-            format!("ask for at most {}", ceiling.most),
+            format!("the cgroup {} above allows {most}", quote(&ceiling.path)),
+            format!("ask for at most {most}"),
         ));
     }
     let started = live.info.as_ref().and_then(|info| processes_at_start(info.init));

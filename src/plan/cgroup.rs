@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::bytes;
 use super::error::PlanError;
 use super::limits::{Asked, Limiter};
-use crate::host::{Cgroups, Host, Manager};
+use crate::host::{Ceiling, Cgroups, Host, Manager};
 use crate::invocation::Invocation;
 use crate::profile::value::in_units;
 use crate::profile::{Level, Origin, Profile, Setting};
@@ -248,15 +248,20 @@ fn place(cgroups: &Cgroups, profile: &Profile) -> Result<CgroupPlace, (String, S
     }
 }
 
+/// What a cgroup above allows, as a person would write it.
+pub fn most_in_words(ceiling: &Ceiling) -> String {
+    match ceiling.file {
+        "memory.max" | "memory.swap.max" => in_units(ceiling.most as u64),
+        _ => ceiling.most.to_string(),
+    }
+}
+
 /// A limit that somebody insists on, and that a cgroup above makes meaningless, is a mistake.
 fn above_ceiling(cgroups: &Cgroups, asked: &Asked) -> Result<(), PlanError> {
     let Some((file, value)) = asked.most.filter(|_| asked.level == Level::Require) else { return Ok(()) };
     let ceiling = cgroups.ceilings.iter().find(|ceiling| ceiling.file == file && ceiling.most < value);
     let Some(ceiling) = ceiling else { return Ok(()) };
-    let most = match file {
-        "memory.max" | "memory.swap.max" => in_units(ceiling.most as u64),
-        _ => ceiling.most.to_string(),
-    };
+    let most = most_in_words(ceiling);
     Err(PlanError::Conflict {
         why: format!(
             "cannot limit {} to that much: the cgroup {} above allows {most}",

@@ -33,7 +33,7 @@ use crate::profile::{
 };
 use crate::seccomp::{NestedCalls, Policy};
 
-pub use cgroup::{CONTROLLERS, Cgroup, CgroupPlace, Knob, Service};
+pub use cgroup::{CONTROLLERS, Cgroup, CgroupPlace, Knob, Service, most_in_words};
 pub use command::candidates;
 pub use error::PlanError;
 pub use limits::{limit_knobs, wanted_for_limits};

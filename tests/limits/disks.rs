@@ -81,8 +81,10 @@ fn as_person(user: &User) -> Verdict {
         command.arg(format!("--working-directory={}", project.display())).arg(user.sbx_path());
         output_within(Duration::from_secs(60), command.args(["--set", limit, "sh", "-c", script]))
     };
-    let limit = "limits.io=[{ path = \"${CWD}\", write = \"1M\", level = \"require\" }]";
-    let out = run(limit, DD)?;
+    // systemd-run would put a variable's value in.
+    let path = project.display();
+    let limit = format!("limits.io=[{{ path = \"{path}\", write = \"1M\", level = \"require\" }}]");
+    let out = run(&limit, DD)?;
     out.exits(0)?;
     took_its_time(out.took)?;
     // Processors by their numbers, too.

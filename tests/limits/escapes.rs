@@ -3,7 +3,7 @@
 use crate::common::edited::Edit;
 use crate::common::{Case, Need, User, Verdict, case, output};
 use crate::probe;
-use crate::stage::{TOP, keeper, no_group_is_left, rung};
+use crate::stage::{TOP, keeper, no_group_is_left, no_keeper};
 use sbx::plan::{Access, BindSource, Mount, MountOp, Plan};
 use sbx::profile::{Nested, Origin};
 use std::path::PathBuf;
@@ -66,13 +66,11 @@ fn unbounded(plan: &mut Plan) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases = vec![
-        case!(writing_ones_number_elsewhere),
-        case!(being_born_elsewhere),
-        case!(making_many),
-        case!(mounting_them),
-    ];
-    cases.into_iter().map(|case| case.needs(Need::Delegation)).collect()
+    let with_keeper = [case!(writing_ones_number_elsewhere), case!(being_born_elsewhere)];
+    let cases = with_keeper.into_iter().map(|case| case.needs(Need::Other(no_keeper)));
+    // Kernel uid 0 without capabilities can't be mapped once more, whatever is off.
+    let cases = cases.chain([case!(making_many), case!(mounting_them).only_as_user()]);
+    cases.map(|case| case.needs(Need::Delegation)).collect()
 }
 
 /// Tries it with a plan as it is, and edited in these ways: through only where all is off.
@@ -99,13 +97,7 @@ fn tries(user: &User, words: &[&str], all_off: &str, alone: &[&str]) -> Verdict 
 }
 
 /// A cgroup of this user's that is no sandbox's, and where a sandbox's own process could be moved.
-fn elsewhere(user: &User) -> Result<Option<PathBuf>, libtest_mimic::Failed> {
-    if rung(user) != "keeper" {
-        // From a login's scope a sandbox has a scope of its own, and what is beside it has another parent: the kernel asks for
-        // the one above both, which is this user's systemd's.
-        output(user.sbx().args(["--memory", "64M", "true"]))?.exits(0)?;
-        return Ok(None);
-    }
+fn elsewhere(user: &User) -> Result<PathBuf, libtest_mimic::Failed> {
     output(user.sbx().args(["--memory", "64M", "true"]))?.exits(0)?;
     let dir = keeper(user).join("elsewhere");
     std::fs::create_dir_all(&dir)?;
@@ -113,11 +105,11 @@ fn elsewhere(user: &User) -> Result<Option<PathBuf>, libtest_mimic::Failed> {
         use std::os::unix::fs::MetadataExt as _;
         std::os::unix::fs::chown(&dir, Some(found.uid()), Some(found.gid()))?;
     }
-    Ok(Some(dir))
+    Ok(dir)
 }
 
 fn writing_ones_number_elsewhere(user: &User) -> Verdict {
-    let Some(dir) = elsewhere(user)? else { return Ok(()) };
+    let dir = elsewhere(user)?;
     let path = dir.to_string_lossy().into_owned();
     tries(user, &["move", &path], "all-off", &["mounts-alone", "namespace-alone"])?;
     std::fs::remove_dir(dir)?;
@@ -125,7 +117,7 @@ fn writing_ones_number_elsewhere(user: &User) -> Verdict {
 }
 
 fn being_born_elsewhere(user: &User) -> Verdict {
-    let Some(dir) = elsewhere(user)? else { return Ok(()) };
+    let dir = elsewhere(user)?;
     let path = dir.to_string_lossy().into_owned();
     tries(user, &["born", &path], "all-off", &["mounts-alone", "namespace-alone", "filter-alone"])?;
     std::fs::remove_dir(dir)?;
@@ -134,8 +126,6 @@ fn being_born_elsewhere(user: &User) -> Verdict {
 
 /// Below its own cgroup, whose path it has to be told.
 fn making_many(user: &User) -> Verdict {
-    let Some(dir) = elsewhere(user)? else { return Ok(()) };
-    std::fs::remove_dir(dir)?;
     // With the namespace off the sandbox sees its whole path.
     let make = "cd /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup) 2>/dev/null || exit 3
         i=0; while mkdir probe-$i 2>/dev/null; do i=$((i+1)); [ $i -lt 300 ] || break; done; echo $i";
@@ -158,10 +148,6 @@ fn making_many(user: &User) -> Verdict {
 }
 
 fn mounting_them(user: &User) -> Verdict {
-    if user.is_root() {
-        // Kernel uid 0 without capabilities can't be mapped once more, whatever is off.
-        return Ok(());
-    }
     tries(user, &["mount", "/tmp"], "mounting-all-off", &["filter-alone", "ceilings-alone"])?;
     no_group_is_left(user)
 }

@@ -1,26 +1,19 @@
 //! The keeper ends, is killed or starts anew: the sandboxes that run keep running, with their limits.
 
 use crate::common::{Case, Need, User, Verdict, case, output, wait_for};
-use crate::stage::{Box, keeper, rung, systemctl, verb};
+use crate::stage::{Box, keeper, no_keeper, systemctl, verb};
 use std::fs;
 use std::time::Duration;
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases = vec![
-        case!(a_restart),
-        case!(a_stop),
-        case!(a_kill),
-        case!(no_call_for_the_second),
-        case!(a_scope_by_its_name),
-    ];
-    cases.into_iter().map(|case| case.needs(Need::Delegation)).collect()
+    let with_keeper =
+        [case!(a_restart), case!(a_stop), case!(a_kill), case!(no_call_for_the_second).only_as_user()];
+    let cases = with_keeper.into_iter().map(|case| case.needs(Need::Other(no_keeper)));
+    cases.chain([case!(a_scope_by_its_name)]).map(|case| case.needs(Need::Delegation)).collect()
 }
 
 /// The sandbox lives and is still held to its limits, and a further one can be started.
 fn lives_through(user: &User, event: &dyn Fn() -> Verdict) -> Verdict {
-    if rung(user) != "keeper" {
-        return Ok(());
-    }
     let mut sandbox = Box::start(user, &["--memory", "64M", "--cpus", "0.5"], "while :; do :; done")?;
     event()?;
     sandbox.has(&[("memory.max", "67108864"), ("memory.oom.group", "1"), ("cpu.max", "50000 100000")])?;
@@ -62,9 +55,6 @@ fn a_kill(user: &User) -> Verdict {
 
 /// Where the keeper is ready nobody is asked: the bus may be gone.
 fn no_call_for_the_second(user: &User) -> Verdict {
-    if rung(user) != "keeper" || user.is_root() {
-        return Ok(());
-    }
     output(user.sbx().args(["--memory", "64M", "true"]))?.exits(0)?;
     // A runtime directory without a bus, but with what tells of a manager.
     let dir = user.mkdir("run/systemd")?;

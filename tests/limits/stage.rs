@@ -1,7 +1,8 @@
 //! What the cases share: sandboxes by name, their cgroups, and what is left of them.
 
-use crate::common::{Output, Running, User, output, wait_for};
+use crate::common::{Account, Output, Running, User, output, wait_for};
 use libtest_mimic::Failed;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ impl Box {
         let name = name("box");
         command.args(options).args(["--name", &name, "sh", "-c", script]);
         let running = Running::start(&mut command)?;
-        let seen = wait_for(&format!("the sandbox {name}"), || {
+        let found = wait_for(&format!("the sandbox {name}"), || {
             let seen = list(user).ok()?;
             let one = seen.as_array()?.iter().find(|one| one["name"] == *name)?.clone();
             // Its command has taken the place of sbx's own process.
@@ -62,8 +63,16 @@ impl Box {
             let first = children.split_whitespace().next()?;
             let comm = fs::read_to_string(format!("/proc/{first}/comm")).ok()?;
             (!comm.starts_with("sbx") && !comm.starts_with("edited")).then_some(one)
-        })?;
-        Ok(Self { name, running, seen })
+        });
+        match found {
+            Ok(seen) => Ok(Self { name, running, seen }),
+            Err(failed) => {
+                running.signal(Signal::SIGTERM)?;
+                let out = running.finish()?;
+                let why = failed.message().unwrap_or_default();
+                Err(format!("{why}; {:?} after {:?}: {}", out.status, out.took, out.errors()).into())
+            }
+        }
     }
 
     /// The directory of its cgroup.
@@ -155,6 +164,13 @@ pub(crate) fn own_cgroup() -> String {
 pub(crate) fn rung(user: &User) -> &'static str {
     let manager = format!("/user@{}.service", user.uid());
     if user.is_root() || own_cgroup().contains(&manager) { "keeper" } else { "scope" }
+}
+
+/// Why sandboxes share no keeper, where they don't.
+pub(crate) fn no_keeper(account: &Account) -> Option<String> {
+    let manager = format!("/user@{}.service", account.uid());
+    let below = account.is_root() || own_cgroup().contains(&manager);
+    (!below).then(|| "in a login's scope each sandbox has a scope of its own".to_owned())
 }
 
 /// The slice that the user's service manager has units in.
