@@ -163,7 +163,7 @@ _sbx_word() {
         _sbx_sandboxes
       elif [[ $typed != *=* ]]; then
         compopt -o nospace
-        _sbx_reply -W 'memory= memory-high= swap= cpus= cpu-weight= cpuset= pids= io= io-weight= cgroups= cgroup-depth='
+        _sbx_reply -W 'memory= memory-high= swap= cpus= cpu-weight= cpuset= pids= io= io-weight='
       fi
       ;;
     completions) _sbx_reply -W 'bash zsh fish' ;;

@@ -81,7 +81,7 @@ function __sbx_limits
     if not string match -qv -- '-*' (commandline -opc)[3..-1]
         __sbx_sandboxes
     else if not string match -q -- '*=*' (commandline -ct)
-        printf '%s=\n' memory memory-high swap cpus cpu-weight cpuset pids io io-weight cgroups cgroup-depth
+        printf '%s=\n' memory memory-high swap cpus cpu-weight cpuset pids io io-weight
     end
 end
 

@@ -263,6 +263,28 @@ fn keys() {
     }
 }
 
+/// What can change while a sandbox runs.
+#[test]
+fn limits() {
+    let expected: Vec<&str> = sbx::manage::LIMIT_KEYS.iter().map(|(key, _)| *key).collect();
+    let page = read("man/sbx.1");
+    let listed = between(&page, ".It Cm limit\n", "with a value").split_once(".Li ").expect("a list").1;
+    assert_eq!(
+        owned(listed.split([',', ' ', '\n']).filter(|word| !word.is_empty())),
+        owned(expected.iter().copied()),
+        "sbx.1"
+    );
+    let (bash, zsh, fish) = (script("sbx.bash"), script("_sbx"), script("sbx.fish"));
+    for (shell, keys) in [
+        ("bash", between(&bash, "-W 'memory= ", "'")),
+        ("zsh", between(&zsh, "limits=(memory ", ")")),
+        ("fish", between(&fish, "'%s=\\n' memory ", "\n")),
+    ] {
+        let keys = keys.split_whitespace().map(|word| word.trim_end_matches('='));
+        assert_eq!(keys.collect::<Vec<_>>(), expected[1..], "{shell} (left) and the program (right)");
+    }
+}
+
 #[test]
 fn readme() {
     let readme = read("README.md");

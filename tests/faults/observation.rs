@@ -100,6 +100,9 @@ impl Lines {
         ] {
             self.add(key, status.field(key).ok());
         }
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let behind_the_name = stat.rsplit(')').next().unwrap_or_default();
+        self.add("nice", behind_the_name.split_whitespace().nth(16));
         for (name, limit) in crate::common::process::limits(own_pid()).unwrap_or_default() {
             self.add(&name, limit);
         }
