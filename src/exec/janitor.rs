@@ -22,7 +22,7 @@ use nix::sys::stat::{fstat, fstatat, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ExecError;
-use super::leaf::Leaf;
+use super::leaf::Site;
 use super::outer::Bequest;
 use super::protect::{Place, is_placeholder, placeholder_mode};
 use super::walk;
@@ -47,7 +47,7 @@ impl Janitor {
     pub(super) fn start(
         places: &[Place],
         terminal: Option<Bequest<'_>>,
-        leaf: Option<&Leaf>,
+        site: Option<&Site>,
     ) -> Result<Self, ExecError> {
         let outside = |what| move |errno| ExecError::Outside { what, errno };
         let flags = SockFlag::SOCK_CLOEXEC;
@@ -56,7 +56,7 @@ impl Janitor {
         match process::fork().map_err(outside("start the janitor of placeholders"))? {
             Forked::Child => {
                 drop(socket);
-                work(places, terminal, leaf, &its_own);
+                work(places, terminal, site, &its_own);
                 process::exit_now(0)
             }
             Forked::Parent(pid) => {
@@ -104,12 +104,12 @@ impl Drop for Janitor {
 
 /// The janitor's own life. It is in nobody's way: no signal but SIGKILL reaches it, it holds none of the caller's
 /// descriptors, and it works nowhere.
-fn work(places: &[Place], terminal: Option<Bequest<'_>>, leaf: Option<&Leaf>, socket: &OwnedFd) {
+fn work(places: &[Place], terminal: Option<Bequest<'_>>, site: Option<&Site>, socket: &OwnedFd) {
     let _ = nix::unistd::setsid();
     let _ = SigSet::all().thread_set_mask();
     let mut kept = vec![socket.as_raw_fd()];
     kept.extend(terminal.map(|terminal| terminal.file.as_raw_fd()));
-    kept.extend(leaf.map(Leaf::above));
+    kept.extend(site.map(Site::above));
     kept.sort_unstable();
     let _ = process::close_all_but(&kept);
     for fd in 0..3 {
@@ -132,8 +132,8 @@ fn work(places: &[Place], terminal: Option<Bequest<'_>>, leaf: Option<&Leaf>, so
     let answer = [failure.0.to_ne_bytes(), failure.1.to_ne_bytes()].concat();
     if nix::unistd::write(socket, &answer).is_ok() && failure.1 == 0 {
         wait_for_the_end(socket, terminal);
-        if let Some(leaf) = leaf {
-            leaf.remove();
+        if let Some(site) = site {
+            site.remove();
         }
     }
     held.into_iter().for_each(release);

@@ -46,7 +46,7 @@ pub(super) fn run(
     let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
     let mut place = Place::take(plan)?;
-    let janitor = janitor(plan, &prepared, terminal.as_ref(), &place)?;
+    let janitor = janitor(plan, &prepared, terminal.as_ref(), &mut place)?;
     let (control, inner_control) = control_socket().map_err(outside("make a socket"))?;
     let (setup, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let Some((pid, pidfd)) = make_process(plan, &mut place)? else {
@@ -115,18 +115,26 @@ fn callers_terminal(
     Ok(terminal)
 }
 
-/// The janitor, where there is anything that it has to take away should sbx be killed, or a scope to be held.
+/// The janitor, where there is anything that it has to take away should sbx be killed, or a scope to be held. It knows of the
+/// sandbox's cgroup before that is made.
 fn janitor(
     plan: &Plan,
     prepared: &Prepared,
     terminal: Option<&CallersTerminal>,
-    place: &Place<'_>,
+    place: &mut Place<'_>,
 ) -> Result<Option<Janitor>, ExecError> {
     let own = plan.terminal.value == TerminalMode::Pty;
     let terminal = terminal.filter(|_| own).map(CallersTerminal::bequest);
     let places = &prepared.protection.places;
-    let needed = !places.is_empty() || terminal.is_some() || place.has_cgroup();
-    needed.then(|| Janitor::start(places, terminal, place.leaf())).transpose()
+    let mut tries = 2;
+    loop {
+        let needed = !places.is_empty() || terminal.is_some() || place.has_cgroup();
+        let janitor = needed.then(|| Janitor::start(places, terminal, place.site())).transpose()?;
+        if place.make_cgroup(tries)? {
+            return Ok(janitor);
+        }
+        tries -= 1;
+    }
 }
 
 /// PID 1, in its cgroup if that can be; nothing in PID 1 itself.

@@ -32,72 +32,92 @@ impl Unmet {
     }
 }
 
+/// Where a sandbox's cgroup is made. Dropped, the cgroup is taken away with whatever is left in it.
+#[derive(Debug)]
+pub(super) struct Site {
+    above: Group,
+    name: String,
+}
+
+impl Site {
+    /// One where nobody has to be asked for each sandbox.
+    pub(super) fn find(cgroup: &Cgroup, name: String) -> Result<Self, Unmet> {
+        let above = match &cgroup.place {
+            CgroupPlace::Keeper { service, path } => keeper::boxes(service, path),
+            CgroupPlace::Directory { path } => divided(path, cgroup),
+            // Its cgroup is not there before its first process is.
+            CgroupPlace::Scope { .. } => Err("a scope is made later".to_owned()),
+        };
+        Ok(Self { above: above.map_err(no_group)?, name })
+    }
+
+    /// Makes the cgroup, as yet without limits.
+    pub(super) fn make(&self, cgroup: &Cgroup) -> nix::Result<Leaf> {
+        let group = self.above.make(&self.name)?;
+        let payload = cgroup.delegate.then(|| group.make(PAYLOAD)).transpose()?;
+        Ok(Leaf { group, payload })
+    }
+
+    /// The descriptor that it is taken away by.
+    pub(super) fn above(&self) -> i32 {
+        self.above.as_raw_fd()
+    }
+
+    /// Takes the cgroup away, if it was made.
+    pub(super) fn remove(&self) {
+        let _ = self.above.remove(&self.name);
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn no_group(why: String) -> Unmet {
+    Unmet::new("make a cgroup for the sandbox", why)
+}
+
+/// Why none could be made at a site.
+pub(super) fn not_made(errno: Errno) -> Unmet {
+    no_group(match errno {
+        Errno::EAGAIN => "the cgroup above has as many as it may have".to_owned(),
+        errno => errno_words(errno),
+    })
+}
+
 /// A sandbox's cgroup.
 #[derive(Debug)]
 pub(super) struct Leaf {
-    above: Group,
-    name: String,
     pub(super) group: Group,
     /// Where its processes are, if not in it.
     payload: Option<Group>,
 }
 
 impl Leaf {
-    /// Makes one where nobody has to be asked for each sandbox, with its limits; what could not be written although it was not
-    /// required goes to `misses`.
-    pub(super) fn make(cgroup: &Cgroup, name: &str, misses: &mut Vec<String>) -> Result<Self, Unmet> {
-        let no_group = |why: String| Unmet::new("make a cgroup for the sandbox", why);
-        let above = match &cgroup.place {
-            CgroupPlace::Keeper { service, path } => keeper::boxes(service, path).map_err(no_group)?,
-            CgroupPlace::Directory { path } => divided(path, cgroup).map_err(no_group)?,
-            // Its cgroup is not there before its first process is.
-            CgroupPlace::Scope { .. } => return Err(no_group("a scope is made later".to_owned())),
-        };
-        let failed = |errno| match errno {
-            Errno::EAGAIN => no_group("the cgroup above has as many as it may have".to_owned()),
-            errno => no_group(errno_words(errno)),
-        };
-        let leaf = Self::below(above, name, cgroup).or_else(|errno| match (&cgroup.place, errno) {
-            // systemd took the keeper's cgroup away in between.
-            (CgroupPlace::Keeper { service, path }, Errno::ENOENT | Errno::ENODEV) => {
-                let above = keeper::boxes(service, path).map_err(no_group)?;
-                Self::below(above, name, cgroup).map_err(failed)
-            }
-            (_, errno) => Err(failed(errno)),
-        })?;
-        leaf.limit(cgroup, misses)?;
-        Ok(leaf)
-    }
-
     /// Makes one in the cgroup of a scope, which the process is moved into. What else is there stays beside it.
     pub(super) fn of_scope(
         scope: Group,
         pid: i32,
         cgroup: &Cgroup,
         misses: &mut Vec<String>,
-    ) -> Result<Self, Unmet> {
+    ) -> Result<(Site, Self), Unmet> {
         let failed = |errno| Unmet::new("divide the sandbox's scope", errno_words(errno));
-        let leaf = Self::below(scope, "box", cgroup).map_err(failed)?;
+        let site = Site { above: scope, name: "box".to_owned() };
+        let leaf = site.make(cgroup).map_err(failed)?;
         leaf.inner().adopt(pid).map_err(failed)?;
-        let others = leaf.above.make_or_find(OTHERS).map_err(failed)?;
-        for pid in leaf.above.processes() {
+        let others = site.above.make_or_find(OTHERS).map_err(failed)?;
+        for pid in site.above.processes() {
             others.adopt(pid).map_err(failed)?;
         }
-        leaf.above.enable(cgroup.controllers.iter().copied()).map_err(failed)?;
+        site.above.enable(cgroup.controllers.iter().copied()).map_err(failed)?;
         leaf.limit(cgroup, misses)?;
-        Ok(leaf)
+        Ok((site, leaf))
     }
 
-    fn below(above: Group, name: &str, cgroup: &Cgroup) -> nix::Result<Self> {
-        let group = above.make(name)?;
-        let mut leaf = Self { above, name: name.to_owned(), group, payload: None };
-        if cgroup.delegate {
-            leaf.payload = Some(leaf.group.make(PAYLOAD)?);
-        }
-        Ok(leaf)
-    }
-
-    fn limit(&self, cgroup: &Cgroup, misses: &mut Vec<String>) -> Result<(), Unmet> {
+    /// Writes its limits. What could not be written although it was not required goes to `misses`.
+    pub(super) fn limit(&self, cgroup: &Cgroup, misses: &mut Vec<String>) -> Result<(), Unmet> {
         if cgroup.delegate {
             let failed = |errno| Unmet::new("delegate cgroups", errno_words(errno));
             self.group.enable(cgroup.controllers.iter().copied()).map_err(failed)?;
@@ -139,22 +159,6 @@ impl Leaf {
     /// Its path, for others to find it.
     pub(super) fn path(&self) -> &Path {
         self.group.path()
-    }
-
-    /// The descriptor that it is taken away by.
-    pub(super) fn above(&self) -> i32 {
-        self.above.as_raw_fd()
-    }
-
-    /// Takes it away, with whatever is left in it.
-    pub(super) fn remove(&self) {
-        let _ = self.above.remove(&self.name);
-    }
-}
-
-impl Drop for Leaf {
-    fn drop(&mut self) {
-        self.remove();
     }
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::getpid;
 
 use super::init::Placement;
 use super::janitor::Janitor;
-use super::leaf::{Leaf, Unmet};
+use super::leaf::{Leaf, Site, Unmet, not_made};
 use super::scope::{Scope, unit_name};
 use super::{ExecError, Outcome};
 use crate::cgroup::{Events, Usage};
@@ -28,6 +28,8 @@ pub(super) struct Place<'p> {
     plan: &'p Plan,
     entry: Option<Entry>,
     leaf: Option<Leaf>,
+    /// Where that is, or will be.
+    site: Option<Site>,
     /// A scope is to be asked for.
     scope: bool,
     /// What was preferred and could not be had.
@@ -35,19 +37,41 @@ pub(super) struct Place<'p> {
 }
 
 impl<'p> Place<'p> {
-    /// Registers the sandbox, and makes its cgroup where it can be born in one.
+    /// Registers the sandbox, and finds out where its cgroup can be made.
     pub(super) fn take(plan: &'p Plan) -> Result<Self, ExecError> {
-        let mut place = Self { plan, entry: None, leaf: None, scope: false, misses: Vec::new() };
+        let mut place = Self { plan, entry: None, leaf: None, site: None, scope: false, misses: Vec::new() };
         place.entry = place.register()?;
-        if let Some(cgroup) = &plan.cgroup {
-            place.scope = matches!(cgroup.place, CgroupPlace::Scope { .. });
-            if !place.scope {
-                let name = format!("{}-{}", place.word(), id());
-                let made = Leaf::make(cgroup, &name, &mut place.misses);
-                place.leaf = place.or_without(made)?;
-            }
-        }
+        place.find_site()?;
         Ok(place)
+    }
+
+    fn find_site(&mut self) -> Result<(), ExecError> {
+        let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
+        self.scope = matches!(cgroup.place, CgroupPlace::Scope { .. });
+        if !self.scope {
+            let found = Site::find(cgroup, format!("{}-{}", self.word(), id()));
+            self.site = self.or_without(found)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the cgroup that PID 1 will be born in, if it will. Whether that was at the site that there was.
+    pub(super) fn make_cgroup(&mut self, tries: usize) -> Result<bool, ExecError> {
+        let (Some(site), Some(cgroup)) = (&self.site, &self.plan.cgroup) else { return Ok(true) };
+        let made = match (site.make(cgroup), &cgroup.place) {
+            // systemd took the keeper's cgroup away in between.
+            (Err(Errno::ENOENT | Errno::ENODEV), CgroupPlace::Keeper { .. }) if tries > 0 => {
+                self.find_site()?;
+                return Ok(false);
+            }
+            (made, _) => made.map_err(not_made),
+        };
+        let limited = made.and_then(|leaf| leaf.limit(cgroup, &mut self.misses).map(|()| leaf));
+        self.leaf = self.or_without(limited)?;
+        if self.leaf.is_none() {
+            self.site = None;
+        }
+        Ok(true)
     }
 
     fn register(&mut self) -> Result<Option<Entry>, ExecError> {
@@ -92,6 +116,11 @@ impl<'p> Place<'p> {
         self.leaf.as_ref()
     }
 
+    /// Where the janitor finds the cgroup.
+    pub(super) fn site(&self) -> Option<&Site> {
+        self.site.as_ref()
+    }
+
     /// The cgroup that PID 1 is born in.
     pub(super) fn birthplace(&self) -> Option<i32> {
         self.leaf.as_ref().map(|leaf| leaf.inner().as_raw_fd())
@@ -108,7 +137,7 @@ impl<'p> Place<'p> {
 
     /// Whether the inside finds itself in a cgroup of its own, or will.
     pub(super) fn has_cgroup(&self) -> bool {
-        self.leaf.is_some() || self.scope
+        self.site.is_some() || self.scope
     }
 
     /// A cgroup, or none where it need not be had; that is told where somebody would rather have had it.
@@ -156,6 +185,7 @@ impl<'p> Place<'p> {
             hint: Some("start sbx from a process below the same delegated cgroup".to_owned()),
         };
         self.leaf = None;
+        self.site = None;
         self.or_without::<()>(Err(unmet)).map(|_| true)
     }
 
@@ -169,14 +199,14 @@ impl<'p> Place<'p> {
     ) -> Result<(), ExecError> {
         if let (true, Some(cgroup)) = (self.scope, &self.plan.cgroup) {
             let moved = self.move_to_scope(cgroup, pid, pidfd, janitor.map_or(pid, Janitor::pid));
-            self.leaf = self.or_without(moved)?;
+            (self.site, self.leaf) = self.or_without(moved)?.unzip();
             // Where it is gone that is told by its report.
             let _ = match &self.leaf {
                 Some(leaf) => message::send_descriptor(control, leaf.inner()),
                 None => nix::unistd::write(control, &[0]).map(drop),
             };
         }
-        let (Some(entry), Some(cgroup)) = (&self.entry, Some(&self.plan.cgroup)) else { return Ok(()) };
+        let Some(entry) = &self.entry else { return Ok(()) };
         let text = |word: &std::ffi::OsString| word.to_string_lossy().into_owned();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let info = Info {
@@ -185,7 +215,11 @@ impl<'p> Place<'p> {
             command: self.plan.command.iter().map(text).collect(),
             started: now,
             init: pid,
-            rung: self.leaf.as_ref().and(cgroup.as_ref()).map(|cgroup| cgroup.place.word().to_owned()),
+            rung: self
+                .leaf
+                .as_ref()
+                .and(self.plan.cgroup.as_ref())
+                .map(|cgroup| cgroup.place.word().to_owned()),
             cgroup: self.leaf.as_ref().map(|leaf| leaf.path().to_owned()),
         };
         // What can't be told is not there for others, and the sandbox runs all the same.
@@ -199,7 +233,7 @@ impl<'p> Place<'p> {
         pid: i32,
         pidfd: &OwnedFd,
         holder: i32,
-    ) -> Result<Leaf, Unmet> {
+    ) -> Result<(Site, Leaf), Unmet> {
         let CgroupPlace::Scope { service, application } = &cgroup.place else {
             return Err(Unmet::new("make a scope for the sandbox", "the plan has none"));
         };

@@ -1,7 +1,10 @@
 //! Limits that hold: processes, memory, processors, shares.
 
+use crate::common::edited::Edit;
 use crate::common::{Case, Need, User, Verdict, case, output};
 use crate::stage::{Box, field, gone, no_group_is_left, rung, sh, verb};
+use libtest_mimic::Failed;
+use sbx::plan::Plan;
 use serde_json::Value;
 use std::process::Command;
 use std::time::Duration;
@@ -21,21 +24,56 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.into_iter().map(|case| case.needs(Need::Delegation)).collect()
 }
 
-/// It stays within its limit, and the host can still start programs.
-fn a_fork_bomb(user: &User) -> Verdict {
-    let bomb =
-        "perl -e 'while (1) { select(undef, undef, undef, 0.05) unless defined fork }' & exec sleep 100";
-    let sandbox = Box::start(user, &["--pids", "40"], bomb)?;
-    std::thread::sleep(Duration::from_secs(2));
-    let events = field(&sandbox.knob("pids.events")?, "max")?;
-    let current: u64 = sandbox.knob("pids.current")?.parse()?;
-    if events == 0 || current > 40 {
-        return Err(format!("{current} processes, {events} refused").into());
+/// Two walls hold processes: the cgroup all of the sandbox's, a resource limit those of its user namespace, but not root's.
+pub(crate) const EDITS: &[Edit] = &[
+    ("processes-all-off", |plan| {
+        plan.limits.processes.value = 200;
+        processes_of_cgroup(plan, 200);
+    }),
+    ("processes-by-cgroup-alone", |plan| plan.limits.processes.value = 200),
+    ("processes-by-rlimit-alone", |plan| processes_of_cgroup(plan, 200)),
+];
+
+fn processes_of_cgroup(plan: &mut Plan, most: u32) {
+    for knob in plan.cgroup.iter_mut().flat_map(|cgroup| &mut cgroup.knobs) {
+        if knob.file == "pids.max" {
+            knob.value = most.to_string();
+        }
     }
+}
+
+/// The processes that a bomb has come to, and how often the cgroup has refused one.
+fn bombed(user: &User, sbx: Command) -> Result<(u64, u64), Failed> {
+    let bomb =
+        "perl -e 'while (1) { select(undef, undef, undef, 0.5) unless defined fork }' & exec sleep 100";
+    let sandbox = Box::start_by(user, sbx, &["--pids", "40"], bomb)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let found = (sandbox.knob("pids.current")?.parse()?, field(&sandbox.knob("pids.events")?, "max")?);
+    // The host can still start programs.
     for _ in 0..20 {
         output(&mut Command::new("true"))?.exits(0)?;
     }
-    sandbox.end(user)
+    sandbox.end(user)?;
+    Ok(found)
+}
+
+/// It stays within its limit.
+fn a_fork_bomb(user: &User) -> Verdict {
+    let holds = |edit: &str, by_cgroup: bool| -> Verdict {
+        let (current, refused) = bombed(user, user.edited(edit))?;
+        let held = (30..=40).contains(&current) && (refused > 0 || !by_cgroup);
+        if held { Ok(()) } else { Err(format!("{edit}: {current} processes, {refused} refused").into()) }
+    };
+    let (current, _) = bombed(user, user.edited("processes-all-off"))?;
+    if current < 100 {
+        return Err(format!("with all walls off it comes to {current} processes only").into());
+    }
+    let (current, _) = bombed(user, user.sbx())?;
+    if !(30..=40).contains(&current) {
+        return Err(format!("{current} processes").into());
+    }
+    holds("processes-by-cgroup-alone", true)?;
+    if user.is_root() { Ok(()) } else { holds("processes-by-rlimit-alone", false) }
 }
 
 /// The whole sandbox is killed, and it is said by what.

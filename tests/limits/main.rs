@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     if let Some(code) = probe::answer() {
         return code;
     }
-    if let Some(code) = common::edited::answer(escapes::EDITS, || {}) {
+    let edits = [escapes::EDITS, held::EDITS].concat();
+    if let Some(code) = common::edited::answer(&edits, || {}) {
         return code;
     }
     let cases = [
