@@ -14,6 +14,7 @@ use nix::sys::stat::{FileStat, Mode, fstatat};
 
 use super::prepare::{Item, Op, Prepared, Upper};
 use super::protect::Island;
+use super::resources::{io_priority, is_as_nice};
 use super::step::{At, Difference, Failure, Result, Step};
 use crate::plan::Plan;
 use crate::profile::LandlockScope;
@@ -207,10 +208,9 @@ fn limits(plan: &Plan, has_cgroup: bool) -> Result<()> {
         && limits.open_files.as_ref().is_none_or(|files| within(Resource::RLIMIT_NOFILE, files.value))
         && (has_cgroup || limits.data.as_ref().is_none_or(|data| within(Resource::RLIMIT_DATA, data.value)));
     confirm(as_planned, Difference::Limits)?;
-    let as_nice = limits.nice.as_ref().is_none_or(|nice| process::nice() == nice.value);
-    let io = |priority: &crate::profile::Setting<_>| {
-        process::io_priority() == Ok(super::resources::io_priority(priority.value))
-    };
+    let as_nice = limits.nice.as_ref().is_none_or(|nice| is_as_nice(nice.value));
+    let io =
+        |priority: &crate::profile::Setting<_>| process::io_priority() == Ok(io_priority(priority.value));
     confirm(as_nice && limits.io_priority.as_ref().is_none_or(io), Difference::Priority)
 }
 

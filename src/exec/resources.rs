@@ -19,13 +19,19 @@ pub(super) fn limit_resources(plan: &Plan, has_cgroup: bool) -> Result<()> {
     if let Some(data) = limits.data.as_ref().filter(|_| !has_cgroup) {
         limit(Resource::RLIMIT_DATA, data.value).at_item(Step::Limits, 3)?;
     }
-    if let Some(nice) = &limits.nice {
+    if let Some(nice) = limits.nice.as_ref().filter(|nice| !is_as_nice(nice.value)) {
         process::set_nice(nice.value).at_item(Step::Priority, 0)?;
     }
     if let Some(priority) = &limits.io_priority {
         process::set_io_priority(io_priority(priority.value)).at_item(Step::Priority, 1)?;
     }
     Ok(())
+}
+
+/// Whether this process is as nice as that already. One that steps back more than is asked for goes on to.
+pub(super) fn is_as_nice(value: i32) -> bool {
+    let own = process::nice();
+    own == value || own > value && value >= 0
 }
 
 /// Class and level as ioprio_set(2) packs them.

@@ -96,6 +96,10 @@ fn priorities(user: &User) -> Verdict {
     sh(user, &["--set", "limits.nice=7"], "nice")?.exits(0)?.stdout_is("7\n")?;
     sh(user, &["--set", "limits.io-priority=idle"], "ionice")?.exits(0)?.stdout_is("idle\n")?;
     sh(user, &["--set", "limits.io-priority=best-effort:6"], "ionice")?.stdout_is("best-effort: prio 6\n")?;
+    // A caller that steps back more goes on to.
+    let mut nicer = user.command("nice");
+    nicer.args(["-n", "12"]).arg(user.sbx_path()).args(["--set", "limits.nice=7", "nice"]);
+    output(&mut nicer)?.exits(0)?.stdout_is("12\n")?;
     let out = sh(user, &["--set", "limits.nice=-3"], "echo ran")?;
     out.exits(125)?.stdout_is("")?.stderr_has("takes privileges")?;
     Ok(())
