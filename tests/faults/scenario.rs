@@ -4,7 +4,9 @@ use crate::common::User;
 use crate::common::edited::Edit;
 use crate::observation;
 use libtest_mimic::Failed;
+use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::Command;
@@ -49,6 +51,8 @@ pub(crate) struct Scenario<'a> {
     pub(crate) name: &'static str,
     pub(crate) user: &'a User,
     arguments: Vec<String>,
+    /// With a registry of its own: how many sandboxes others have would change what is called.
+    runtime_dir: PathBuf,
     /// A socket that Landlock's scope keeps out of reach where the network is the host's.
     _socket: UnixDatagram,
 }
@@ -73,20 +77,23 @@ impl<'a> Scenario<'a> {
             observation::WORD.to_owned(),
             address,
         ]);
-        Ok(Self { name, user, arguments, _socket: socket })
+        let runtime_dir = user.mkdir(format!("run-{name}"))?;
+        fs::set_permissions(&runtime_dir, fs::Permissions::from_mode(0o700))?;
+        Ok(Self { name, user, arguments, runtime_dir, _socket: socket })
     }
 
     /// The program itself.
     pub(crate) fn sbx(&self) -> Command {
-        let mut command = self.user.sbx();
-        command.args(&self.arguments);
-        command
+        self.with_arguments(self.user.sbx())
     }
 
     /// The library, with an edited plan.
     pub(crate) fn edited(&self, edit: &str) -> Command {
-        let mut command = self.user.edited(edit);
-        command.args(&self.arguments);
+        self.with_arguments(self.user.edited(edit))
+    }
+
+    fn with_arguments(&self, mut command: Command) -> Command {
+        command.env("XDG_RUNTIME_DIR", &self.runtime_dir).args(&self.arguments);
         command
     }
 
