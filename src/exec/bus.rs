@@ -11,8 +11,8 @@ use crate::cgroup::wait;
 use crate::diag::escape;
 use crate::plan::Service;
 
-/// How long a unit may take to be there.
-pub(super) const TIME: Duration = Duration::from_secs(4);
+/// How long a unit may take to be there: a loaded machine needs seconds for many at a time.
+pub(super) const TIME: Duration = Duration::from_secs(8);
 
 /// A property of a unit as busctl wants it: its name, its D-Bus type, its value's words.
 pub(super) struct Property(&'static str, &'static str, Vec<String>);

@@ -84,13 +84,13 @@ fn slow(user: &User) -> Verdict {
             thread::sleep(Duration::from_secs(60));
             drop(stream);
         }),
-        "systemd did not answer within 4 s",
+        "systemd did not answer within 8 s",
     )
 }
 
 /// It says yes to everything, and does nothing.
 fn lying(user: &User) -> Verdict {
-    says(user, Some(|stream| drop(agree(stream))), "systemd did not answer within 4 s")
+    says(user, Some(|stream| drop(agree(stream))), "systemd did not answer within 8 s")
 }
 
 /// The D-Bus of who agrees (D-Bus specification, authentication and messages), as far as it takes.
@@ -172,7 +172,7 @@ fn a_manager_that_stands_still(user: &User) -> Verdict {
     let out =
         output_within(Duration::from_secs(25), user.sbx().args(["--memory", "64M", "sh", "-c", "echo ran"]));
     kill(Pid::from_raw(manager), Signal::SIGCONT)?;
-    out?.exits(125)?.stdout_is("")?.stderr_has("systemd did not answer within 4 s")?;
+    out?.exits(125)?.stdout_is("")?.stderr_has("systemd did not answer within 8 s")?;
     // And it goes on.
     output(user.sbx().args(["--memory", "64M", "true"]))?.exits(0)?.stderr_is("")?;
     crate::stage::no_group_is_left(user)
