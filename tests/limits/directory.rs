@@ -1,7 +1,7 @@
 //! A cgroup without a service manager to ask: one that the profile names, and that of a container.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::stage::{Box, no_keeper, rung, slice, systemctl, wait_for_cgroup};
+use crate::stage::{Box, no_keeper, rung, slice, systemctl, verb, wait_for_cgroup};
 use std::path::PathBuf;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -21,6 +21,8 @@ fn lab(user: &User) -> Result<PathBuf, libtest_mimic::Failed> {
         "--quiet",
         "--unit=sbx-lab",
         "--property=Delegate=yes",
+        "--property=MemoryMax=100M",
+        "--property=TasksMax=60",
         "--collect",
         "sleep",
         "1000",
@@ -46,8 +48,29 @@ fn one_that_is_named(user: &User) -> Verdict {
     let hog = "head -c 300M /dev/zero | tail -c 300M | cat >/dev/null";
     let out = output(user.sbx().args(["--memory", "32M", "--set", &set, "sh", "-c", hog]))?;
     out.exits(137)?.stderr_has("killed by the memory limit: 32 MiB")?;
+    more_than_above(user, &set)?;
     systemctl(user, &["stop", "sbx-lab.service"])?;
     Ok(())
+}
+
+/// A limit above the parent's would say what is not so: one that somebody insists on is refused, at the start and later.
+fn more_than_above(user: &User, set: &str) -> Verdict {
+    let run =
+        |options: &[&str]| output(user.sbx().args(options).args(["--set", set, "sh", "-c", "echo ran"]));
+    for (option, most) in [(["--memory", "101M"], "100 MiB"), (["--pids", "61"], "60")] {
+        let out = run(&option)?;
+        out.exits(125)?.stdout_is("")?.stderr_has(&format!("above allows {most}"))?;
+        out.stderr_has(&format!("hint: ask for at most {most}"))?;
+    }
+    run(&["--memory", "100M", "--pids", "60"])?.exits(0)?.stdout_is("ran\n")?;
+    run(&["--set", "limits.memory=101M"])?.exits(0)?.stdout_is("ran\n")?;
+    let sandbox = Box::start(user, &["--memory", "64M", "--set", set], "sleep 100")?;
+    let out = verb(user, &["limit", &sandbox.name, "memory=101M"])?;
+    out.exits(125)?.stderr_has("above allows 100 MiB")?;
+    sandbox.has(&[("memory.max", "67108864")])?;
+    verb(user, &["limit", &sandbox.name, "memory=100M"])?.exits(0)?;
+    sandbox.has(&[("memory.max", "104857600")])?;
+    sandbox.end(user)
 }
 
 /// From a login's scope nobody may start a process there; somebody else's is refused before that.
