@@ -26,6 +26,7 @@ use super::leaf::Site;
 use super::outer::Bequest;
 use super::protect::{Place, is_placeholder, placeholder_mode};
 use super::walk;
+use crate::cgroup;
 use crate::plan::Placeholder;
 use crate::sys::message;
 use crate::sys::process::{self, Forked};
@@ -34,6 +35,20 @@ use crate::sys::process::{self, Forked};
 const TRIES: usize = 200;
 /// How long between two looks.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a scope may take that was asked for just before sbx was killed.
+const SCOPING: Duration = Duration::from_secs(2);
+
+/// What a janitor has to do about the sandbox's cgroup.
+#[derive(Clone, Copy)]
+pub(super) enum Bequeathed<'s> {
+    None,
+    /// Take it away.
+    Site(&'s Site),
+    /// Be in a scope until the run is over. One that everybody leaves at the moment in which they are moved there stays for
+    /// good: nobody was ever in it, so that systemd does not hear that it is empty.
+    Scope,
+}
 
 /// The janitor, seen from sbx. Dropped, it is waited for.
 pub(super) struct Janitor {
@@ -47,7 +62,7 @@ impl Janitor {
     pub(super) fn start(
         places: &[Place],
         terminal: Option<Bequest<'_>>,
-        site: Option<&Site>,
+        cgroup: Bequeathed<'_>,
     ) -> Result<Self, ExecError> {
         let outside = |what| move |errno| ExecError::Outside { what, errno };
         let flags = SockFlag::SOCK_CLOEXEC;
@@ -56,7 +71,7 @@ impl Janitor {
         match process::fork().map_err(outside("start the janitor of placeholders"))? {
             Forked::Child => {
                 drop(socket);
-                work(places, terminal, site, &its_own);
+                work(places, terminal, cgroup, &its_own);
                 process::exit_now(0)
             }
             Forked::Parent(pid) => {
@@ -104,12 +119,15 @@ impl Drop for Janitor {
 
 /// The janitor's own life. It is in nobody's way: no signal but SIGKILL reaches it, it holds none of the caller's
 /// descriptors, and it works nowhere.
-fn work(places: &[Place], terminal: Option<Bequest<'_>>, site: Option<&Site>, socket: &OwnedFd) {
+fn work(places: &[Place], terminal: Option<Bequest<'_>>, cgroup: Bequeathed<'_>, socket: &OwnedFd) {
     let _ = nix::unistd::setsid();
     let _ = SigSet::all().thread_set_mask();
     let mut kept = vec![socket.as_raw_fd()];
     kept.extend(terminal.map(|terminal| terminal.file.as_raw_fd()));
-    kept.extend(site.map(Site::above));
+    if let Bequeathed::Site(site) = cgroup {
+        kept.push(site.above());
+    }
+    let before = matches!(cgroup, Bequeathed::Scope).then(cgroup::of_self);
     kept.sort_unstable();
     let _ = process::close_all_but(&kept);
     for fd in 0..3 {
@@ -132,8 +150,12 @@ fn work(places: &[Place], terminal: Option<Bequest<'_>>, site: Option<&Site>, so
     let answer = [failure.0.to_ne_bytes(), failure.1.to_ne_bytes()].concat();
     if nix::unistd::write(socket, &answer).is_ok() && failure.1 == 0 {
         wait_for_the_end(socket, terminal);
-        if let Some(site) = site {
-            site.remove();
+        match cgroup {
+            Bequeathed::None => {}
+            Bequeathed::Site(site) => site.remove(),
+            Bequeathed::Scope => {
+                let _ = cgroup::wait(SCOPING, || (Some(cgroup::of_self()) != before).then_some(()));
+            }
         }
     }
     held.into_iter().for_each(release);

@@ -129,7 +129,7 @@ fn janitor(
     let mut tries = 2;
     loop {
         let needed = !places.is_empty() || terminal.is_some() || place.has_cgroup();
-        let janitor = needed.then(|| Janitor::start(places, terminal, place.site())).transpose()?;
+        let janitor = needed.then(|| Janitor::start(places, terminal, place.bequeathed())).transpose()?;
         if place.make_cgroup(tries)? {
             return Ok(janitor);
         }

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::getpid;
 
 use super::init::Placement;
-use super::janitor::Janitor;
+use super::janitor::{Bequeathed, Janitor};
 use super::leaf::{Leaf, Site, Unmet, not_made};
 use super::scope::{Scope, unit_name};
 use super::{ExecError, Outcome};
@@ -116,9 +116,13 @@ impl<'p> Place<'p> {
         self.leaf.as_ref()
     }
 
-    /// Where the janitor finds the cgroup.
-    pub(super) fn site(&self) -> Option<&Site> {
-        self.site.as_ref()
+    /// What the janitor has to do about the cgroup.
+    pub(super) fn bequeathed(&self) -> Bequeathed<'_> {
+        match &self.site {
+            Some(site) => Bequeathed::Site(site),
+            None if self.scope => Bequeathed::Scope,
+            None => Bequeathed::None,
+        }
     }
 
     /// The cgroup that PID 1 is born in.
