@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cgroup::wait;
 use crate::diag::escape;
@@ -23,10 +23,17 @@ impl Property {
     }
 }
 
+/// How long systemd may take to be on a bus that this call has only just started: the first in a session over ssh does.
+const JOINING: Duration = Duration::from_secs(4);
+/// What busctl says until then.
+const NOT_JOINED: &str = "\"org.freedesktop.systemd1\" does not exist";
+
 /// A call under way.
 #[derive(Debug)]
 pub(super) struct Call {
+    command: Command,
     child: Child,
+    start: Instant,
 }
 
 impl Call {
@@ -52,7 +59,7 @@ impl Call {
         let child = command
             .spawn()
             .map_err(|error| format!("{} can't be started: {error}", escape(&service.program)))?;
-        Ok(Self { child })
+        Ok(Self { command, child, start: Instant::now() })
     }
 
     /// What became of it, if anything yet: the manager has taken the unit on, or why not.
@@ -60,7 +67,7 @@ impl Call {
         match self.child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) if status.success() => Some(Ok(())),
-            Ok(Some(_)) => Some(Err(self.complaint())),
+            Ok(Some(_)) => self.ask_again_or_complain(),
             Err(error) => Some(Err(error.to_string())),
         }
     }
@@ -68,6 +75,18 @@ impl Call {
     /// Waits for the answer.
     pub(super) fn finish(mut self) -> Result<(), String> {
         wait(TIME, || self.answer()).unwrap_or_else(|| Err(no_answer()))
+    }
+
+    fn ask_again_or_complain(&mut self) -> Option<Result<(), String>> {
+        let why = self.complaint();
+        if why.contains(NOT_JOINED)
+            && self.start.elapsed() < JOINING
+            && let Ok(child) = self.command.spawn()
+        {
+            self.child = child;
+            return None;
+        }
+        Some(Err(why))
     }
 
     fn complaint(&mut self) -> String {
