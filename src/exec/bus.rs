@@ -37,21 +37,32 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Asks for a transient unit of these properties (org.freedesktop.systemd1(5), `StartTransientUnit`). Nothing of the
-    /// caller's environment comes along.
+    /// Asks for a transient unit of these properties (org.freedesktop.systemd1(5), `StartTransientUnit`).
     pub(super) fn start_unit(service: &Service, unit: &str, properties: &[Property]) -> Result<Self, String> {
+        // No unit of that name may be there, and no others belong to it.
+        let count = properties.len().to_string();
+        let mut words = vec!["StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", &count];
+        for Property(name, kind, value) in properties {
+            words.extend([*name, *kind]);
+            words.extend(value.iter().map(String::as_str));
+        }
+        words.push("0");
+        Self::start(service, &words)
+    }
+
+    /// Asks for a process to be moved into a unit's cgroup (`AttachProcessesToUnit`).
+    pub(super) fn attach(service: &Service, unit: &str, pid: i32) -> Result<Self, String> {
+        Self::start(service, &["AttachProcessesToUnit", "ssau", unit, "", "1", &pid.to_string()])
+    }
+
+    /// A method of the manager. Nothing of the caller's environment comes along.
+    fn start(service: &Service, words: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(&service.program);
         let mut address = std::ffi::OsString::from("--address=unix:path=");
         address.push(bus_address(&service.bus));
         command.arg(address);
         command.args(["--quiet", "--auto-start=no", "call", "org.freedesktop.systemd1"]);
-        command.args(["/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit"]);
-        // No unit of that name may be there, and no others belong to it.
-        command.args(["ssa(sv)a(sa(sv))", unit, "fail", &properties.len().to_string()]);
-        for Property(name, kind, words) in properties {
-            command.args([name, kind]).args(words);
-        }
-        command.arg("0");
+        command.args(["/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]).args(words);
         command.env_clear().env("LC_ALL", "C.UTF-8").current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // A key that ends sbx is not this program's business.

@@ -203,7 +203,12 @@ impl<'p> Place<'p> {
     ) -> Result<(), ExecError> {
         if let (true, Some(cgroup)) = (self.scope, &self.plan.cgroup) {
             let moved = self.move_to_scope(cgroup, pid, pidfd, janitor.map_or(pid, Janitor::pid));
-            (self.site, self.leaf) = self.or_without(moved)?.unzip();
+            let moved = match moved {
+                // What it failed of is in its report.
+                Err(_) if has_ended(pidfd) => None,
+                moved => self.or_without(moved)?,
+            };
+            (self.site, self.leaf) = moved.unzip();
             // Where it is gone that is told by its report.
             let _ = match &self.leaf {
                 Some(leaf) => message::send_descriptor(control, leaf.inner()),
@@ -244,12 +249,8 @@ impl<'p> Place<'p> {
         let application = application.clone().unwrap_or_else(|| self.word());
         let no_scope = |why| Unmet::new("make a scope for the sandbox", why);
         let unit = unit_name(&application, &id());
-        let scope = Scope::ask(service, unit, pid, holder, cgroup).map_err(no_scope)?;
-        let lives = || {
-            let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            poll(&mut ended, PollTimeout::ZERO) == Ok(0)
-        };
-        let scope = scope.settle(lives).map_err(no_scope)?;
+        let scope = Scope::ask(service, unit, holder, cgroup).map_err(no_scope)?;
+        let scope = scope.settle(pid, || !has_ended(pidfd)).map_err(no_scope)?;
         Leaf::of_scope(scope, pid, cgroup, &mut self.misses)
     }
 
@@ -279,6 +280,11 @@ impl<'p> Place<'p> {
         };
         (ended, Some(usage))
     }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut ended, PollTimeout::ZERO) != Ok(0)
 }
 
 /// What no other process has at the same time, in whatever PID namespace it is.

@@ -11,27 +11,25 @@ use crate::plan::{Cgroup, Service};
 
 /// A scope that was asked for.
 #[derive(Debug)]
-pub(super) struct Scope {
+pub(super) struct Scope<'s> {
+    service: &'s Service,
     unit: String,
-    /// PID 1, and who holds the scope.
-    processes: [i32; 2],
+    holder: i32,
     call: Call,
 }
 
-impl Scope {
-    /// Asks for a scope with this process in it, and `holder`, which keeps it from being taken away before it is known what
-    /// the sandbox has used.
+impl<'s> Scope<'s> {
+    /// Asks for a scope with `holder` in it, which keeps it from being taken away before it is known what the sandbox has
+    /// used. PID 1 comes second: where it is gone by then, and systemd can't move it, the scope ends like any other.
     ///
     /// Shares are among scopes, so they are the scope's and not those of a cgroup below it.
     pub(super) fn ask(
-        service: &Service,
+        service: &'s Service,
         unit: String,
-        pid: i32,
         holder: i32,
         cgroup: &Cgroup,
     ) -> Result<Self, String> {
-        let processes = [pid, holder];
-        let [number, other] = processes.map(|pid| pid.to_string());
+        let number = holder.to_string();
         let description = format!("Sandbox {unit}");
         let slice = if service.is_system { "system.slice" } else { "app.slice" };
         let share = |file, prefix| {
@@ -41,7 +39,7 @@ impl Scope {
         let shares = [share("cpu.weight", ""), share("io.weight", "default ")];
         let mut properties = vec![
             Property::new("Description", "s", &[&description]),
-            Property::new("PIDs", "au", &["2", &number, &other]),
+            Property::new("PIDs", "au", &["1", &number]),
             Property::new("Delegate", "b", &["true"]),
             Property::new("CollectMode", "s", &["inactive-or-failed"]),
             Property::new("Slice", "s", &[slice]),
@@ -52,12 +50,19 @@ impl Scope {
             properties.extend(share.map(|share| Property::new(name, "t", &[share])));
         }
         let call = Call::start_unit(service, &unit, &properties)?;
-        Ok(Self { unit, processes, call })
+        Ok(Self { service, unit, holder, call })
     }
 
-    /// Waits until both processes are in it. `goes_on` says whether there is still reason to.
-    pub(super) fn settle(mut self, goes_on: impl Fn() -> bool) -> Result<Group, String> {
-        let top = Path::new("/sys/fs/cgroup");
+    /// Waits until its holder is in it, and then this process. `goes_on` says whether there is still reason to.
+    pub(super) fn settle(mut self, pid: i32, goes_on: impl Fn() -> bool) -> Result<Group, String> {
+        self.arrive(self.holder, &goes_on)?;
+        self.call = Call::attach(self.service, &self.unit, pid)?;
+        let path = self.arrive(pid, &goes_on)?;
+        Group::open(&Path::new("/sys/fs/cgroup").join(path)).map_err(crate::diag::errno_words)
+    }
+
+    /// The scope's cgroup, once the process that was asked for is in it.
+    fn arrive(&mut self, pid: i32, goes_on: &impl Fn() -> bool) -> Result<PathBuf, String> {
         let mut taken = false;
         let arrived = wait(TIME, || {
             if !taken {
@@ -66,19 +71,14 @@ impl Scope {
                     answer => taken = answer.is_some(),
                 }
             }
-            let paths = self.processes.map(|pid| cgroup::of_process(pid).filter(|path| self.is(path)));
-            match paths {
-                [Some(path), Some(_)] => Some(Ok(top.join(path))),
-                _ if !goes_on() => Some(Err("the sandbox's PID 1 has ended".to_owned())),
-                _ => None,
+            let is_own = |path: &PathBuf| path.file_name().is_some_and(|name| *name == *self.unit);
+            match cgroup::of_process(pid).filter(is_own) {
+                Some(path) => Some(Ok(path)),
+                None if !goes_on() => Some(Err("the sandbox's PID 1 has ended".to_owned())),
+                None => None,
             }
         });
-        let path: PathBuf = arrived.unwrap_or_else(|| Err(no_answer()))?;
-        Group::open(&path).map_err(crate::diag::errno_words)
-    }
-
-    fn is(&self, path: &Path) -> bool {
-        path.file_name().is_some_and(|name| *name == *self.unit)
+        arrived.unwrap_or_else(|| Err(no_answer()))
     }
 }
 
