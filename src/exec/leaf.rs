@@ -107,10 +107,7 @@ impl Leaf {
         let site = Site { above: scope, name: "box".to_owned() };
         let leaf = site.make(cgroup).map_err(failed)?;
         leaf.inner().adopt(pid).map_err(failed)?;
-        let others = site.above.make_or_find(OTHERS).map_err(failed)?;
-        for pid in site.above.processes() {
-            others.adopt(pid).map_err(failed)?;
-        }
+        clear(&site.above).map_err(failed)?;
         site.above.enable(cgroup.controllers.iter().copied()).map_err(failed)?;
         leaf.limit(cgroup, misses)?;
         Ok((site, leaf))
@@ -174,16 +171,21 @@ fn divided(path: &Path, cgroup: &Cgroup) -> Result<Group, String> {
         Err(Errno::EBUSY) => {}
         answer => return answer.map(|()| group).map_err(failed),
     }
-    let others = group.make_or_find(OTHERS).map_err(failed)?;
+    clear(&group).and_then(|()| group.enable(missing())).map_err(failed)?;
+    Ok(group)
+}
+
+/// Moves the processes of a cgroup itself aside.
+fn clear(group: &Group) -> nix::Result<()> {
+    let others = group.make_or_find(OTHERS)?;
     for pid in group.processes() {
-        // One that has ended meanwhile is none to move.
         match others.adopt(pid) {
+            // One that has ended meanwhile is none to move.
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) => return Err(errno),
         }
     }
-    group.enable(missing()).map_err(failed)?;
-    Ok(group)
+    Ok(())
 }
 
 fn has_swap() -> bool {

@@ -1,7 +1,7 @@
 //! Ends: everything goes, whatever it has become, and no cgroup stays.
 
 use crate::common::{Case, Need, User, Verdict, case, process, wait_for};
-use crate::stage::{Box, field, gone, groups, no_group_is_left, sh, verb};
+use crate::stage::{Box, gone, groups, no_group_is_left, sh, verb};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -115,6 +115,5 @@ fn memory_too_little_to_start(user: &User) -> Verdict {
     out.check(status == Some(137) || out.text().is_empty(), || "nothing should run".to_owned())?;
     out.stderr_has("memory")?;
     wait_for("its cgroup to go", || (groups(user).len() <= before).then_some(()))?;
-    let _ = field;
     Ok(())
 }
