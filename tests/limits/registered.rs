@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(an_entry_while_it_runs),
+        case!(watched),
         case!(a_name_once),
         case!(a_name_of_one_that_was_killed),
         case!(generated_names_differ),
@@ -62,6 +63,23 @@ fn an_entry_while_it_runs(user: &User) -> Verdict {
     verb(user, &["stop", "--grace", "5s", &name])?.exits(0)?;
     running.finish()?.killed_by(Signal::SIGTERM)?;
     if entry.exists() { Err("the entry is left".into()) } else { Ok(()) }
+}
+
+/// `sbx stats` once is one table; watching goes on until the sandbox has ended.
+fn watched(user: &User) -> Verdict {
+    let name = name("box");
+    let (running, _) = sleeping(user, &name)?;
+    let tables = |text: &str| text.matches("MEMORY").count();
+    let once = verb(user, &["stats", &name])?;
+    once.exits(0)?.check(tables(&once.text()) == 1, || "one table".to_owned())?;
+    let watching = Running::start(with_registry(user)?.0.args(["stats", "--watch", &name]))?;
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    running.signal(Signal::SIGTERM)?;
+    running.finish()?;
+    let out = watching.finish()?;
+    out.exits(1)?.stderr_has("none of that name runs")?;
+    out.check(tables(&out.text()) > 1, || "a table a second".to_owned())?;
+    Ok(())
 }
 
 fn a_name_once(user: &User) -> Verdict {
