@@ -45,9 +45,9 @@ fn shared(user: &User) -> Command {
 fn x11_shared(user: &User) -> Verdict {
     let x = XServer::start(user, "host")?;
     let file = user.put("page.html", page("sandboxed", GREEN))?;
-    let firefox = Running::start(x.client(shared(user).arg("firefox").arg(file)))?;
+    let mut firefox = Running::start(x.client(shared(user).arg("firefox").arg(file)))?;
     x.wait_for_page(user)?;
-    x.window(user, "^sandboxed")?;
+    x.window(user, &mut firefox, "^sandboxed")?;
     end(firefox).map(drop)
 }
 
@@ -110,8 +110,8 @@ fn viewer(user: &User) -> Verdict {
     user.put("home/papers/other.pdf", paper())?;
     let mut sbx = user.sbx();
     sbx.args(["--set", "display.x11=host", "evince"]).arg(&file);
-    let evince = Running::start(x.client(&mut sbx))?;
-    x.window(user, "paper.pdf")?;
+    let mut evince = Running::start(x.client(&mut sbx))?;
+    x.window(user, &mut evince, "paper.pdf")?;
     wait_for_within(PATIENCE, "the paper", || x.screen(user).ok()?.shows(GREEN, 10).ok())?;
     end(evince)?;
     let mut listed = user.sbx();

@@ -29,10 +29,10 @@ fn a_second_start_opens_a_tab_of_the_first(user: &User) -> Verdict {
         sbx.args(Browser::Chromium.windowed()).arg(server.url(path));
         sbx
     };
-    let first = Running::start(&mut start("/first"))?;
-    let window = x.window(user, "^page-first")?;
+    let mut first = Running::start(&mut start("/first"))?;
+    let window = x.window(user, &mut first, "^page-first")?;
     finish(&mut start("/second"))?.exits(0)?.stdout_has("existing browser session")?;
-    let with_second = x.window(user, "^page-second")?;
+    let with_second = x.window(user, &mut first, "^page-second")?;
     end(first)?;
     if with_second == window { Ok(()) } else { Err("the page is in another window than the first".into()) }
 }
@@ -57,18 +57,18 @@ fn lands_in_the_sandbox(user: &User) -> Verdict {
         command
     };
 
-    let hosts = Running::start(&mut start(user.command("env"), "/first"))?;
-    let window = x.window(user, "^page-first")?;
+    let mut hosts = Running::start(&mut start(user.command("env"), "/first"))?;
+    let window = x.window(user, &mut hosts, "^page-first")?;
     finish(&mut start(user.command("env"), "/second"))?.exits(0)?;
-    if x.window(user, "^page-second")? != window {
+    if x.window(user, &mut hosts, "^page-second")? != window {
         return Err("outside, the second should be in the first's window".into());
     }
 
     copy_profile(user)?;
     let mut sbx = sandbox(user);
     sbx.args(["--set", "display.x11=host"]);
-    let sandboxed = Running::start(&mut start(sbx, "/third"))?;
-    let own = x.window(user, "^page-third")?;
+    let mut sandboxed = Running::start(&mut start(sbx, "/third"))?;
+    let own = x.window(user, &mut sandboxed, "^page-third")?;
     let others = x.windows(user, "^page-second")?;
     if own == window || others != [window.as_str()] {
         return Err(

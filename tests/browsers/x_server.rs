@@ -9,10 +9,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Where every X server of the machine listens.
 const SOCKETS: &str = "/tmp/.X11-unix";
+
+/// Held while one starts or ends: a server that ends takes away the socket by its name, which may be its successor's by then.
+static NUMBERS: Mutex<()> = Mutex::new(());
 
 /// Xvfb, ended when dropped.
 #[derive(Debug)]
@@ -38,8 +42,11 @@ impl XServer {
             output(&mut xauth)?.exits(0).map(drop)
         };
         add(&own, ":0")?;
-        let script = "exec Xvfb -displayfd 3 -screen 0 1000x640x24 -nolisten tcp -auth \"$1\" 3>\"$2\"";
+        // Whoever looks at it and leaves may be its last client: a reset then would turn away one that comes meanwhile.
+        let script =
+            "exec Xvfb -noreset -displayfd 3 -screen 0 1000x640x24 -nolisten tcp -auth \"$1\" 3>\"$2\"";
         let mut xvfb = user.command("sh");
+        let _numbers = NUMBERS.lock();
         let running = Running::start(xvfb.args(["-c", script, "sh"]).arg(own).arg(&said))?;
         let number = wait_for_within(PATIENCE, "the X server", || {
             fs::read_to_string(&said).ok()?.strip_suffix('\n')?.parse().ok()
@@ -78,9 +85,9 @@ impl XServer {
         Ok(found.text().lines().map(str::to_owned).collect())
     }
 
-    /// Waits for a window with such a title.
-    pub(crate) fn window(&self, user: &User, title: &str) -> Result<String, Failed> {
-        wait_for_within(PATIENCE, &format!("a window {title}"), || self.windows(user, title).ok()?.pop())
+    /// Waits for a window with such a title while its program runs.
+    pub(crate) fn window(&self, user: &User, program: &mut Running, title: &str) -> Result<String, Failed> {
+        program.wait_for(PATIENCE, &format!("a window {title}"), || self.windows(user, title).ok()?.pop())
     }
 
     /// Waits until that much of the screen has the colour of the pages.
@@ -91,6 +98,7 @@ impl XServer {
 
 impl Drop for XServer {
     fn drop(&mut self) {
+        let _numbers = NUMBERS.lock();
         // So that it takes its socket away.
         if let Some(running) = self.running.take().filter(|running| running.signal(Signal::SIGTERM).is_ok()) {
             let _ = running.finish_within(Duration::from_secs(20));

@@ -101,17 +101,43 @@ impl Running {
         }
     }
 
+    /// Waits for what it does. That it ends before that is told at once, with what it said.
+    pub fn wait_for<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut ask: impl FnMut() -> Option<T>,
+    ) -> Result<T, Failed> {
+        let start = Instant::now();
+        loop {
+            let ended = self.child.try_wait()?;
+            if let Some(answer) = ask() {
+                return Ok(answer);
+            }
+            if let Some(status) = ended {
+                return Err(self.told(&format!("NOT DONE: {what}"), &format!("ended with {status}")));
+            }
+            if start.elapsed() > limit {
+                let tree = process::tree_text(self.pid());
+                let waited = format!("waited {} s in vain; processes:\n{tree}", limit.as_secs());
+                return Err(self.told(&format!("NOT DONE: {what}"), &waited));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn hang(&mut self, limit: Duration) -> Failed {
         let tree = process::tree_text(self.pid());
+        self.told("HANG", &format!("killed after {} s; processes:\n{tree}", limit.as_secs_f32()))
+    }
+
+    /// What it said, with its end, if need be.
+    fn told(&mut self, headline: &str, detail: &str) -> Failed {
         self.end();
         let (stdout, _) = gather(self.stdout.take(), Instant::now() + LEFTOVER);
         let (stderr, _) = gather(self.stderr.take(), Instant::now() + LEFTOVER);
-        let seconds = limit.as_secs_f32();
         let (shown, out, err) = (&self.shown, text::block(&stdout), text::block(&stderr));
-        format!(
-            "HANG: {shown}\n  killed after {seconds} s\n  processes:\n{tree}  stdout:\n{out}  stderr:\n{err}"
-        )
-        .into()
+        format!("{headline}: {shown}\n  {detail}\n  stdout:\n{out}  stderr:\n{err}").into()
     }
 
     fn end(&mut self) {

@@ -59,7 +59,7 @@ impl Server {
         let mut server = user.command("sh");
         server.args([
             "-c",
-            "exec Xvfb -displayfd 3 -screen 0 800x600x24 -nolisten tcp -fbdir . -auth authority 3>display",
+            "exec Xvfb -noreset -displayfd 3 -screen 0 800x600x24 -nolisten tcp -fbdir . -auth authority 3>display",
         ]);
         let running = Running::start(server.current_dir(&place))?;
         let said = || fs::read_to_string(place.join("display")).ok().filter(|text| text.ends_with('\n'));
