@@ -12,23 +12,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
 use crate::sys::process;
+use crate::sys::thread::{Task, Thread};
 
 /// How long it may take.
 const TIME: Duration = Duration::from_secs(5);
 
-/// A thread that ends the process unless this is dropped in time. It may be there for a moment after that.
-#[derive(Debug)]
+/// A thread that ends the process unless this is dropped in time. After that the kernel may list it for a moment more.
 pub(crate) struct Deadline {
     /// Its end is what the thread waits for.
-    _held: Option<OwnedFd>,
+    held: Option<OwnedFd>,
+    _thread: Option<Thread>,
 }
 
 impl Deadline {
     /// Starts to count; `too_late` is told what has been said before the process ends with `status`. Without a pipe or a
     /// thread there is no bound, and everything else works.
-    pub(crate) fn start(status: u8, too_late: impl FnOnce(&str) + Send + 'static) -> Self {
-        let Ok((watched, held)) = pipe2(OFlag::O_CLOEXEC) else { return Self { _held: None } };
-        let wait = move || {
+    pub(crate) fn start(status: u8, too_late: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let Ok((watched, held)) = pipe2(OFlag::O_CLOEXEC) else { return Self { held: None, _thread: None } };
+        let wait: Task = Box::new(move || {
             if is_too_late(&watched) {
                 let message = format!(
                     "cannot get ready within {} s: a file or directory that it looks at does not answer",
@@ -40,9 +41,15 @@ impl Deadline {
                 too_late(&message);
                 process::exit_now(status.into());
             }
-        };
-        let started = std::thread::Builder::new().stack_size(64 << 10).spawn(wait).is_ok();
-        Self { _held: started.then_some(held) }
+        });
+        Self { held: Some(held), _thread: Thread::start(wait).ok() }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        // Before the thread is waited for.
+        drop(self.held.take());
     }
 }
 

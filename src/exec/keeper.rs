@@ -36,8 +36,12 @@ pub(super) fn boxes(service: &Service, keeper: &Path) -> Result<Group, String> {
     }
 }
 
+/// There and in use: its cgroup may outlive the unit, empty, and then systemd doesn't know of it any more (seen with 260).
 fn ready(keeper: &Path) -> Option<Group> {
     let boxes = Group::open(&keeper.join(BOXES)).ok()?;
+    if !Group::open(keeper).ok()?.has("populated") {
+        return None;
+    }
     (!boxes.words("cgroup.subtree_control").is_empty()).then_some(boxes)
 }
 

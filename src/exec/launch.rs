@@ -200,10 +200,10 @@ fn outer_terminal(terminal: &CallersTerminal, mode: TerminalMode) -> Result<Oute
 /// `/proc/self/task` has a link for each thread besides its own two.
 fn assert_single_threaded() -> Result<(), ExecError> {
     // The deadline's thread may be there for a moment more.
-    for _ in 0..500 {
+    for _ in 0..5000 {
         match std::fs::metadata("/proc/self/task") {
             Ok(task) if task.nlink() == 3 => return Ok(()),
-            Ok(_) => std::thread::sleep(Duration::from_micros(200)),
+            Ok(_) => std::thread::sleep(Duration::from_micros(20)),
             Err(error) => {
                 return Err(ExecError::NoProc(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)));
             }

@@ -13,6 +13,7 @@ pub mod process;
 pub mod signal;
 pub mod strings;
 pub mod terminal;
+pub(crate) mod thread;
 
 use nix::errno::Errno;
 

@@ -1,7 +1,7 @@
 //! A bus that is dead, slow or lies: a message, in time, and never a hang.
 
 use crate::common::{Case, Need, User, Verdict, case, output, output_within, wait_for};
-use crate::stage::{keeper, rung, systemctl};
+use crate::stage::{is_kept, rung, systemctl};
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -47,7 +47,7 @@ fn runtime_dir(user: &User, manner: Option<Manner>) -> Result<(PathBuf, Arc<Atom
 fn without_keeper(user: &User) -> Verdict {
     if rung(user) == "keeper" {
         systemctl(user, &["stop", "sbx-keeper.service"])?;
-        wait_for("the keeper's end", || (!keeper(user).join("boxes").exists()).then_some(()))?;
+        wait_for("the keeper's end", || (!is_kept(user)).then_some(()))?;
     }
     Ok(())
 }

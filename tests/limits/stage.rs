@@ -187,6 +187,11 @@ pub(crate) fn keeper(user: &User) -> PathBuf {
     slice(user).join("sbx-keeper.service")
 }
 
+/// Whether anything is in the keeper's cgroup. It may outlive the unit, empty.
+pub(crate) fn is_kept(user: &User) -> bool {
+    fs::read_to_string(keeper(user).join("cgroup.events")).is_ok_and(|text| text.contains("populated 1"))
+}
+
 /// The cgroups of sandboxes, on both rungs.
 pub(crate) fn groups(user: &User) -> Vec<PathBuf> {
     let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
