@@ -87,6 +87,11 @@ impl Janitor {
         self.pid.as_raw()
     }
 
+    /// Has it do what is left to be done, and end.
+    pub(super) fn let_go(&mut self) {
+        self.socket = None;
+    }
+
     /// The end of the socket that PID 1 sends its pidfd through.
     pub(super) fn socket(&self) -> Option<&OwnedFd> {
         self.socket.as_ref()

@@ -146,6 +146,11 @@ pub(crate) fn sbx_same(place: &Workplace) -> Result<Contender, Problem> {
     ]))
 }
 
+/// sbx as it is started by hand.
+pub(crate) fn sbx_default(place: &Workplace) -> Contender {
+    Contender::new("sbx in a project", &place.sbx()).with(["--", PAYLOAD])
+}
+
 /// Bubblewrap as it is started by hand.
 pub(crate) fn bwrap_bare(place: &Workplace) -> Contender {
     let arguments = ["--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", PAYLOAD];

@@ -72,20 +72,31 @@ pub(crate) fn starts(place: &Workplace, effort: Effort) -> Result<(), Problem> {
                 return Ok(());
             }
         };
-    let plain = contender::sbx_same(place)?;
-    let limited = contender::sbx_same(place)?.named("sbx, limited").with_options(&options);
+    // What has a repository has placeholders, and with them a janitor, as everything with a cgroup has.
+    let repository = place.project().join(".git");
+    fs::create_dir_all(&repository)
+        .map_err(|error| format!("cannot make {}: {error}", repository.display()))?;
+    let project = contender::sbx_default(place);
+    let small = contender::sbx_same(place)?.named("sbx, the smallest sandbox");
+    let pairs = [project, small].map(|plain| {
+        let limited = plain.clone().named(&format!("{}, limited", plain.name)).with_options(&options);
+        [plain, limited]
+    });
     head(
         &format!("Start with limits, {} runs", effort.rounds),
-        &[COLUMNS[0], COLUMNS[1], COLUMNS[2], "× sbx", COLUMNS[4], COLUMNS[5]],
+        &[COLUMNS[0], COLUMNS[1], COLUMNS[2], "× unlimited", COLUMNS[4], COLUMNS[5]],
     );
-    let contenders: Vec<&Contender> = [&plain, &limited].into_iter().chain(&peer).collect();
+    let contenders: Vec<&Contender> = pairs.iter().flatten().chain(&peer).collect();
     let spreads = interleaved(place, &contenders, effort.rounds)?;
-    let base = Some(spreads[0].median);
-    line(&plain.name, spreads[0], base, None);
-    line(&limited.name, spreads[1], base, Some(Bound(1.15)));
-    if let (Some(peer), Some(spread)) = (&peer, spreads.get(2)) {
-        line(&peer.name, *spread, base, None);
-        line("sbx, limited, × systemd-run and bwrap", spreads[1], Some(spread.median), Some(Bound(0.5)));
+    for (pair, (spreads, bound)) in pairs.iter().zip(spreads.chunks(2).zip([Some(Bound(1.15)), None])) {
+        let base = Some(spreads[0].median);
+        line(&pair[0].name, spreads[0], base, None);
+        line(&pair[1].name, spreads[1], base, bound);
     }
-    Ok(())
+    if let (Some(peer), Some(spread)) = (&peer, spreads.get(4)) {
+        line(&peer.name, *spread, None, None);
+        let name = format!("{}, × that", pairs[1][1].name);
+        line(&name, spreads[3], Some(spread.median), Some(Bound(0.5)));
+    }
+    fs::remove_dir(&repository).map_err(|error| format!("cannot remove {}: {error}", repository.display()))
 }
