@@ -98,7 +98,7 @@ fn one_out_of_reach(user: &User) -> Verdict {
 
 /// The root of a cgroup namespace, with its own processes in it, and no systemd.
 fn a_containers(user: &User) -> Verdict {
-    let script = "mount -t tmpfs tmpfs /run; mount -t cgroup2 cgroup2 /sys/fs/cgroup; mkdir /run/user-dir; chmod 700 /run/user-dir
+    let script = "mount -t tmpfs own-run /run; mount -t cgroup2 own-cgroup /sys/fs/cgroup; mkdir /run/user-dir; chmod 700 /run/user-dir
         export XDG_RUNTIME_DIR=/run/user-dir
         \"$SBX\" --memory 64M --pids 30 --status-fd 3 sh -c 'cat /proc/self/cgroup' 3>&1
         \"$SBX\" --memory 32M sh -c 'head -c 300M /dev/zero | tail -c 300M | cat >/dev/null'; echo $?
