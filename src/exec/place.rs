@@ -144,6 +144,11 @@ impl<'p> Place<'p> {
         self.site.is_some() || self.scope
     }
 
+    /// Whether that is a scope of systemd's.
+    pub(super) fn is_scope(&self) -> bool {
+        self.scope
+    }
+
     /// A cgroup, or none where it need not be had; that is told where somebody would rather have had it.
     fn or_without<T>(&mut self, made: Result<T, Unmet>) -> Result<Option<T>, ExecError> {
         let unmet = match made {
