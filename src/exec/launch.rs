@@ -46,7 +46,7 @@ pub(super) fn run(
     let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
     let mut place = Place::take(plan)?;
-    let mut janitor = janitor(plan, &prepared, terminal.as_ref(), &mut place)?;
+    let janitor = janitor(plan, &prepared, terminal.as_ref(), &mut place)?;
     let (control, inner_control) = control_socket().map_err(outside("make a socket"))?;
     let (setup, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let Some((pid, pidfd)) = make_process(plan, &mut place)? else {
@@ -88,12 +88,7 @@ pub(super) fn run(
     let ended =
         supervisor.run().and_then(|(outcome, failure)| failure.map(of_failure).map_or(Ok(outcome), Err));
     let (ended, usage) = place.judge(ended);
-    // It ends while the cgroup is taken away. A scope it leaves after that: systemd gives up sweeping one where something goes
-    // meanwhile, and forgets it (seen with 252).
-    if !place.is_scope() {
-        janitor.iter_mut().for_each(Janitor::let_go);
-    }
-    drop((place, janitor));
+    place.leave(janitor);
     let (appeared, times) = (prepared.protection.appeared(), times(start.elapsed()));
     Ok(Finished { outcome: ended?, appeared, usage, times })
 }

@@ -144,9 +144,13 @@ impl<'p> Place<'p> {
         self.site.is_some() || self.scope
     }
 
-    /// Whether that is a scope of systemd's.
-    pub(super) fn is_scope(&self) -> bool {
-        self.scope
+    /// Takes the cgroup away while the janitor ends. A scope that one leaves after that: systemd gives up sweeping a scope
+    /// where something goes meanwhile, and forgets it (seen with 252).
+    pub(super) fn leave(self, mut janitor: Option<Janitor>) {
+        if !self.scope {
+            janitor.iter_mut().for_each(Janitor::let_go);
+        }
+        drop((self, janitor));
     }
 
     /// A cgroup, or none where it need not be had; that is told where somebody would rather have had it.
