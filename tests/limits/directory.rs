@@ -96,9 +96,11 @@ fn one_out_of_reach(user: &User) -> Verdict {
     Ok(())
 }
 
-/// The root of a cgroup namespace, with its own processes in it, and no systemd.
+/// The root of a cgroup namespace, with its own processes in it, and no systemd. Bound, because mount(2) takes no filesystem
+/// where the same one is.
 fn a_containers(user: &User) -> Verdict {
-    let script = "mount -t tmpfs own-run /run; mount -t cgroup2 own-cgroup /sys/fs/cgroup; mkdir /run/user-dir; chmod 700 /run/user-dir
+    let script = "mount -t tmpfs own-run /run; mkdir /run/own /run/user-dir; chmod 700 /run/user-dir
+        mount -t cgroup2 own-cgroup /run/own; mount --bind /run/own /sys/fs/cgroup
         export XDG_RUNTIME_DIR=/run/user-dir
         \"$SBX\" --memory 64M --pids 30 --status-fd 3 sh -c 'cat /proc/self/cgroup' 3>&1
         \"$SBX\" --memory 32M sh -c 'head -c 300M /dev/zero | tail -c 300M | cat >/dev/null'; echo $?
