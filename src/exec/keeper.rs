@@ -28,6 +28,9 @@ use crate::plan::{CONTROLLERS, Service};
 /// The cgroup of the keeper's own process.
 const OWN: &str = "keeper";
 
+/// What the kernel calls that process.
+const SLEEP: &str = "sleep\n";
+
 /// The cgroup that sandboxes' own are made in; the keeper is started if need be.
 pub(super) fn boxes(service: &Service, keeper: &Path) -> Result<Group, String> {
     match ready(keeper) {
@@ -51,11 +54,12 @@ fn start(service: &Service, keeper: &Path) -> Result<Group, String> {
     if let Some(boxes) = ready(keeper) {
         return Ok(boxes);
     }
-    if !is_running(keeper) {
+    if !has_process(keeper, |_| true) {
         tidy(keeper);
         ask(service)?;
     }
-    wait(TIME, || is_running(keeper).then_some(())).ok_or_else(no_answer)?;
+    // Before that it moves itself into the unit's cgroup once more, which fails where that is divided (seen with systemd 252).
+    wait(TIME, || has_process(keeper, is_executed).then_some(())).ok_or_else(no_answer)?;
     divide(keeper)
         .map_err(|errno| format!("the cgroup of {KEEPER_UNIT} can't be divided: {}", errno_words(errno)))
 }
@@ -79,10 +83,16 @@ fn lock(keeper: &Path) -> Result<Flock<std::os::fd::OwnedFd>, String> {
     locked.unwrap_or_else(|| Err("another sbx has been starting the keeper for too long".to_owned()))
 }
 
-/// Whether the unit's process is there.
-fn is_running(keeper: &Path) -> bool {
-    let has_processes = |path: &Path| Group::open(path).is_ok_and(|group| !group.processes().is_empty());
-    has_processes(keeper) || has_processes(&keeper.join(OWN))
+/// Whether the unit's process is there, and such.
+fn has_process(keeper: &Path, is_such: impl Fn(i32) -> bool) -> bool {
+    let processes = |path: &Path| Group::open(path).map(|group| group.processes()).unwrap_or_default();
+    processes(keeper).into_iter().chain(processes(&keeper.join(OWN))).any(is_such)
+}
+
+/// Whether a process of the unit runs the unit's program, and no longer what systemd does before. One of another PID namespace
+/// has no number here.
+fn is_executed(pid: i32) -> bool {
+    pid == 0 || std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == SLEEP.as_bytes())
 }
 
 /// Takes away what is left of a keeper that ended: systemd puts no process into a cgroup that hands controllers on.
