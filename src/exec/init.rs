@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, sched_setaffinity, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
@@ -256,6 +256,15 @@ fn shift_clocks(offsets: &str) -> nix::Result<()> {
 /// Makes sure that this process, and so all that it starts, is in the cgroup with the limits, and that nothing above can be
 /// seen. A namespace that was made before the move would show the way there.
 fn enter_cgroup(inside: &mut Inside<'_>) -> Result<()> {
+    settle_in_cgroup(inside)?;
+    // Before Linux 6.2 a cgroup with a set of processors has its processes use all of them. None of the caller's may be in it.
+    if let Some(affinity) = &inside.prepared.affinity {
+        let _ = sched_setaffinity(Pid::from_raw(0), affinity);
+    }
+    Ok(())
+}
+
+fn settle_in_cgroup(inside: &mut Inside<'_>) -> Result<()> {
     let in_cgroup = |group: BorrowedFd<'_>| -> nix::Result<()> {
         let mut text = [0; 4096];
         let length = read_all(group, c"cgroup.procs", &mut text)?;

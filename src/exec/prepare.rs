@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 
 use super::ExecError;
 use super::descriptors::check_descriptors;
@@ -177,6 +179,8 @@ pub(super) struct Prepared {
     pub(super) whole: Vec<(u32, OwnedFd)>,
     /// The sandbox is in a cgroup of its own.
     pub(super) has_cgroup: bool,
+    /// The processors that the caller may use, where a cgroup could change that.
+    pub(super) affinity: Option<CpuSet>,
     /// Room for what a program that joins is started by.
     pub(super) joining: Option<StringTable>,
 }
@@ -237,6 +241,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         own_devices: Vec::with_capacity(tmpfs + 1),
         whole: Vec::with_capacity(roots),
         has_cgroup: false,
+        affinity: plan.cgroup.as_ref().and_then(|_| sched_getaffinity(Pid::this()).ok()),
         joining: Some(StringTable::with_room(joined::TABLE_BYTES, joined::TABLE_STRINGS)),
     })
 }
