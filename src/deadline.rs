@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -11,26 +12,28 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
-use crate::sys::process;
-use crate::sys::thread::{Task, Thread};
+use crate::sys::{process, thread};
 
 /// How long it may take.
 const TIME: Duration = Duration::from_secs(5);
 
-/// A thread that ends the process unless this is dropped in time. After that the kernel may list it for a moment more.
+/// A thread that ends the process unless this is dropped in time. It may be there for a moment after that.
+#[derive(Debug)]
 pub(crate) struct Deadline {
     /// Its end is what the thread waits for.
-    held: Option<OwnedFd>,
-    _thread: Option<Thread>,
+    _held: Option<OwnedFd>,
 }
 
 impl Deadline {
     /// Starts to count; `too_late` is told what has been said before the process ends with `status`. Without a pipe or a
     /// thread there is no bound, and everything else works.
     pub(crate) fn start(status: u8, too_late: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        let Ok((watched, held)) = pipe2(OFlag::O_CLOEXEC) else { return Self { held: None, _thread: None } };
-        let wait: Task = Box::new(move || {
-            if is_too_late(&watched) {
+        let Ok((watched, held)) = pipe2(OFlag::O_CLOEXEC) else { return Self { _held: None } };
+        // The thread closes it: what that runs is never dropped.
+        let watched = Mutex::new(Some(watched));
+        let wait = move || {
+            let watched = watched.lock().ok().and_then(|mut watched| watched.take());
+            if watched.as_ref().is_some_and(is_too_late) {
                 let message = format!(
                     "cannot get ready within {} s: a file or directory that it looks at does not answer",
                     TIME.as_secs()
@@ -41,15 +44,8 @@ impl Deadline {
                 too_late(&message);
                 process::exit_now(status.into());
             }
-        });
-        Self { held: Some(held), _thread: Thread::start(wait).ok() }
-    }
-}
-
-impl Drop for Deadline {
-    fn drop(&mut self) {
-        // Before the thread is waited for.
-        drop(self.held.take());
+        };
+        Self { _held: thread::start(Box::new(wait)).is_ok().then_some(held) }
     }
 }
 

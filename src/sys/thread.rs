@@ -1,7 +1,7 @@
 //! A thread with nothing around it: what std sets up for one costs a short-lived process more than what it is for.
 
 use std::mem::MaybeUninit;
-use std::ptr::{from_ref, null_mut};
+use std::ptr::null_mut;
 
 use nix::errno::Errno;
 
@@ -11,45 +11,30 @@ pub(crate) type Task = Box<dyn Fn() + Send + Sync>;
 /// Bytes; enough for a message.
 const STACK: usize = 64 << 10;
 
-/// A thread that runs its task once. Dropped, it is waited for.
-pub(crate) struct Thread {
-    id: libc::pthread_t,
-    /// Freed by whoever waits: the first `free` of a thread makes it a heap of its own.
-    _task: Box<Task>,
-}
-
-impl Thread {
-    /// Starts it (pthread_create(3)).
-    ///
-    /// # Errors
-    /// `EAGAIN`: there are too many threads, or no memory for its stack.
-    pub(crate) fn start(task: Task) -> nix::Result<Self> {
-        let task = Box::new(task);
-        let argument = from_ref::<Task>(&task).cast_mut().cast();
-        let mut attributes = MaybeUninit::uninit();
-        let mut id = 0;
-        // SAFETY: the attributes are initialized before they are used and destroyed once; `id` is written before it is read;
-        // `argument` points to a box that outlives the thread, and to a type that may be shared with it.
-        let errno = unsafe {
-            libc::pthread_attr_init(attributes.as_mut_ptr());
-            libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
-            let errno = libc::pthread_create(&raw mut id, attributes.as_ptr(), run, argument);
-            libc::pthread_attr_destroy(attributes.as_mut_ptr());
-            errno
-        };
-        if errno == 0 { Ok(Self { id, _task: task }) } else { Err(Errno::from_raw(errno)) }
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        // SAFETY: the id of a thread that was started joinable, and that nobody else waits for.
-        unsafe { libc::pthread_join(self.id, null_mut()) };
-    }
+/// Starts a thread that runs this and that nobody waits for (pthread_create(3)).
+///
+/// # Errors
+/// `EAGAIN`: there are too many threads, or no memory for its stack.
+pub(crate) fn start(task: Task) -> nix::Result<()> {
+    // Never freed: the first `free` of a thread makes it a heap of its own.
+    let argument: *mut Task = Box::into_raw(Box::new(task));
+    let mut attributes = MaybeUninit::uninit();
+    let mut id = 0;
+    // SAFETY: the attributes are initialized before they are used and destroyed once; `id` has room for what is written; the
+    // argument lives on, and is of a type that may be shared with the thread.
+    let errno = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+        let errno = libc::pthread_create(&raw mut id, attributes.as_ptr(), run, argument.cast());
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        errno
+    };
+    if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno)) }
 }
 
 extern "C" fn run(task: *mut libc::c_void) -> *mut libc::c_void {
-    // SAFETY: it points to the task that the `Thread` owns until this function has returned.
+    // SAFETY: it points to the task of `start`, which is never freed.
     let task = unsafe { &*task.cast::<Task>() };
     task();
     null_mut()
