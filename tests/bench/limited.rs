@@ -98,5 +98,5 @@ pub(crate) fn starts(place: &Workplace, effort: Effort) -> Result<(), Problem> {
         let name = format!("{}, × that", pairs[1][1].name);
         line(&name, spreads[3], Some(spread.median), Some(Bound(0.5)));
     }
-    fs::remove_dir(&repository).map_err(|error| format!("cannot remove {}: {error}", repository.display()))
+    Ok(())
 }
