@@ -4,16 +4,19 @@
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::keeper;
-use crate::cgroup::Group;
+use crate::cgroup::{Group, wait};
 use crate::diag::{errno_words, quote};
 use crate::plan::{Cgroup, CgroupPlace, Knob};
 
 /// Where processes of a divided cgroup go that are none of a sandbox's.
 const OTHERS: &str = "others";
+/// How long processes may keep coming into a cgroup that is to be divided.
+const DIVIDING: Duration = Duration::from_secs(1);
 /// The payload's, where it may make cgroups itself: the limits are written above that, out of its reach.
 const PAYLOAD: &str = "payload";
 
@@ -171,7 +174,12 @@ fn divided(path: &Path, cgroup: &Cgroup) -> Result<Group, String> {
         Err(Errno::EBUSY) => {}
         answer => return answer.map(|()| group).map_err(failed),
     }
-    clear(&group).and_then(|()| group.enable(missing())).map_err(failed)?;
+    // Others may be starting processes there just now.
+    let enabled = wait(DIVIDING, || match clear(&group).and_then(|()| group.enable(missing())) {
+        Err(Errno::EBUSY) => None,
+        answer => Some(answer),
+    });
+    enabled.unwrap_or(Err(Errno::EBUSY)).map_err(failed)?;
     Ok(group)
 }
 

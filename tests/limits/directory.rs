@@ -1,7 +1,8 @@
 //! A cgroup without a service manager to ask: one that the profile names, and that of a container.
 
-use crate::common::{Case, Need, User, Verdict, case, output};
+use crate::common::{Case, Need, User, Verdict, case, output, wait_for};
 use crate::stage::{Box, no_keeper, rung, slice, systemctl, verb, wait_for_cgroup};
+use std::fs;
 use std::path::PathBuf;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -29,6 +30,12 @@ fn lab(user: &User) -> Result<PathBuf, libtest_mimic::Failed> {
     ]);
     output(&mut command)?.exits(0)?;
     let dir = slice(user).join("sbx-lab.service");
+    // Before that systemd moves it once more, which fails in a cgroup that is divided.
+    wait_for("the unit's program", || {
+        let pids = fs::read_to_string(dir.join("cgroup.procs")).ok()?;
+        let name = fs::read_to_string(format!("/proc/{}/comm", pids.lines().next()?)).ok()?;
+        (name == "sleep\n").then_some(())
+    })?;
     wait_for_cgroup(&dir)?;
     Ok(dir)
 }
