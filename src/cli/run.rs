@@ -67,10 +67,10 @@ pub struct RunOptions {
     #[arg(hide = true, long, value_name = "DIR", help_heading = "Filesystem")]
     overlay: Vec<OsString>,
     /// Use another root filesystem
-    #[arg(hide = true, long, value_name = "DIR|image:NAME", help_heading = "Filesystem")]
+    #[arg(long, value_name = "DIR|image:NAME", help_heading = "Filesystem")]
     root: Option<OsString>,
-    /// Stack DIR into the root filesystem, topmost first
-    #[arg(hide = true, long = "layer", value_name = "DIR", help_heading = "Filesystem")]
+    /// Stack DIR over the root filesystem, topmost first
+    #[arg(long = "layer", value_name = "DIR", help_heading = "Filesystem")]
     layers: Vec<PathBuf>,
     /// What the sandbox gets of the working directory: rw, ro or none
     #[arg(long, value_name = "MODE", value_parser = cwd_mode, help_heading = "Filesystem")]

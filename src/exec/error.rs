@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -62,6 +62,15 @@ pub enum ExecError {
         path: PathBuf,
         /// Why not.
         errno: Errno,
+    },
+    /// A layer that is kept can't be taken.
+    Layer {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not; `EWOULDBLOCK` while another sandbox has it.
+        errno: Errno,
+        /// Who asked for it.
+        origin: Origin,
     },
     /// A writable source holds what decides about the next sandbox.
     Guarded {
@@ -220,6 +229,14 @@ fn source_in_words(mount: &Mount) -> String {
 }
 
 /// Why there is no place for a mount.
+fn layer(path: &Path, errno: Errno) -> String {
+    let why = match errno {
+        Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
+        other => errno_words(other),
+    };
+    format!("cannot write the layer {}: {why}", quote(path))
+}
+
 fn in_the_way(errno: Errno) -> String {
     match errno {
         Errno::ELOOP => "a symlink is there, which the sandbox may have planted".to_owned(),
@@ -247,6 +264,7 @@ impl fmt::Display for ExecError {
             ExecError::MountPoint { dest, path, errno } => {
                 write!(f, "cannot make {} the place for {}: {}", quote(path), quote(dest), in_the_way(*errno))
             }
+            ExecError::Layer { path, errno, .. } => f.write_str(&layer(path, *errno)),
             ExecError::Guarded { source, guarded, .. } => write!(
                 f,
                 "cannot make {} writable: sbx reads {} to decide what the next sandbox may do",
@@ -321,6 +339,10 @@ impl Diagnose for ExecError {
                 Some("look at the link; if it is yours, name what it points to instead".to_owned())
             }
             ExecError::MountPoint { path, .. } => Some(format!("look at {}, and move it away", quote(path))),
+            ExecError::Layer { errno: Errno::EWOULDBLOCK, .. } => {
+                Some("wait for that one's end, or take another layer".to_owned())
+            }
+            ExecError::Layer { .. } => Some("name a directory of your own".to_owned()),
             ExecError::Guarded { .. } => {
                 Some("name the directories below it that the program needs".to_owned())
             }
@@ -357,7 +379,8 @@ impl Diagnose for ExecError {
 
     fn location(&self) -> Option<&Location> {
         match self {
-            ExecError::Source { origin: Origin::Profile(location), .. } => Some(location),
+            ExecError::Source { origin: Origin::Profile(location), .. }
+            | ExecError::Layer { origin: Origin::Profile(location), .. } => Some(location),
             _ => None,
         }
     }

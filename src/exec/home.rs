@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, mkdirat};
 
 use super::ExecError;
-use super::prepare::{Item, Op};
+use super::items::{Item, Op};
 use super::walk;
 use crate::plan::{Mount, MountOp, Plan};
 
@@ -22,7 +22,7 @@ pub(super) fn make_mount_points(plan: &Plan, items: &[Item]) -> Result<(), ExecE
     }
     let mount = |item: &Item| plan.mounts.get(item.index as usize);
     for item in items {
-        let (Some(here), Some(is_dir)) = (mount(item), needs(&item.op)) else { continue };
+        let (Some(here), Some(is_dir)) = (mount(item), item.op.mounts_over()) else { continue };
         let around = items.iter().filter_map(|other| Some((other, mount(other)?)));
         let around =
             around.filter(|(_, other)| here.dest != other.dest && here.dest.starts_with(&other.dest));
@@ -44,29 +44,6 @@ pub(super) fn make_mount_points(plan: &Plan, items: &[Item]) -> Result<(), ExecE
 fn path_of(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
-/// Whether an operation needs a directory or a file to be mounted over, if it mounts anything.
-fn needs(op: &Op) -> Option<bool> {
-    match op {
-        Op::Bind { source, .. } => Some(source.is_dir),
-        Op::Device { .. } | Op::Data { .. } => Some(false),
-        Op::Tmpfs { .. }
-        | Op::Private { .. }
-        | Op::Overlay { .. }
-        | Op::Proc
-        | Op::Devpts
-        | Op::Mqueue
-        | Op::Cgroup => Some(true),
-        Op::Dir { .. }
-        | Op::Copy { .. }
-        | Op::File { .. }
-        | Op::Symlink { .. }
-        | Op::Chmod { .. }
-        | Op::Mask
-        | Op::ReadOnly
-        | Op::Island(_) => None,
-    }
 }
 
 /// Makes what is missing of `path` below a directory, without following a link. What is there stays, if it will do.

@@ -198,9 +198,10 @@ fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<Built> {
     let sizes = (prepared.root_size.as_c_str(), prepared.root_inodes.as_c_str());
     let on_host = inside.plan.mount_points_on_host;
     let mut builder = Builder::new(sizes, &mut own, proc, on_host, &mut attached)?;
-    for item in &prepared.items {
+    for (at, item) in prepared.items.iter().enumerate() {
         let whole = inside.whole.iter().find(|(index, _)| *index == item.index).map(|(_, tree)| tree);
-        builder.perform(item, whole)?;
+        let following = prepared.items.get(at + 1..).unwrap_or_default();
+        builder.perform(item, following, whole)?;
     }
     let root = builder.finish(inside.plan.root.read_only)?;
     // The vector is given up rather than freed: its memory belongs to an allocator that this process leaves alone.

@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::prepare::{Op, Prepared, Upper};
+use super::items::{Op, Upper};
+use super::prepare::Prepared;
 use super::protect::Island;
 use crate::plan::Plan;
 use crate::profile::LandlockScope;

@@ -10,8 +10,8 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::files::{Place, not_a_link};
+use super::items::Item;
 use super::operations::{MASK_DIR, MASK_FILE};
-use super::prepare::Item;
 use super::readback::{Attached, took_effect};
 use super::step::{At, Failure, Result, Step};
 use super::walk::{self, PathBuffer, Stop};
@@ -112,18 +112,7 @@ impl<'a> Builder<'a> {
         let mut step = Step::Target;
         let attached = self.at_place(item, Step::Target, |place, name| {
             step = Step::Target;
-            let made = match is_dir {
-                _ if !place.may_make => Err(Errno::EEXIST),
-                true => mkdirat(place.directory, name, walk::mode(0o755)),
-                false => mknodat(place.directory, name, SFlag::S_IFREG, walk::mode(0o444), 0),
-            };
-            match made {
-                Err(Errno::EEXIST) => match not_a_link(place, name) {
-                    Err(Errno::ENOENT) => return Err(Errno::EROFS),
-                    other => other.map(drop)?,
-                },
-                other => other?,
-            }
+            mount_point(place, name, is_dir)?;
             step = Step::Attach;
             mount::attach(tree, place.directory, name)
         });
@@ -132,6 +121,11 @@ impl<'a> Builder<'a> {
             _ => failure,
         })?;
         self.remember(tree, n)
+    }
+
+    /// Has the next destination looked for anew.
+    pub(super) fn forget_place(&mut self) {
+        self.last = None;
     }
 
     /// Notes the mount that `tree` is the root of as the item's.
@@ -230,6 +224,22 @@ impl<'a> Builder<'a> {
         }
         let own = is_own(directory.as_fd(), self.own).map_err(fail)?;
         Ok((directory, own))
+    }
+}
+
+/// Something to mount over: what is there, or else made if it may be.
+pub(super) fn mount_point(place: &Place<'_>, name: &CStr, is_dir: bool) -> nix::Result<()> {
+    let made = match is_dir {
+        _ if !place.may_make => Err(Errno::EEXIST),
+        true => mkdirat(place.directory, name, walk::mode(0o755)),
+        false => mknodat(place.directory, name, SFlag::S_IFREG, walk::mode(0o444), 0),
+    };
+    match made {
+        Err(Errno::EEXIST) => match not_a_link(place, name) {
+            Err(Errno::ENOENT) => Err(Errno::EROFS),
+            other => other.map(drop),
+        },
+        other => other,
     }
 }
 

@@ -10,9 +10,9 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_link, symlink, write_file};
+use super::items::{Fresh, Item, Op};
 use super::mounts::{Builder, is_as_asked};
-use super::overlay;
-use super::prepare::{Fresh, Item, Op, Prepared};
+use super::prepare::Prepared;
 use super::protect::Island;
 use super::readback::took_effect;
 use super::sources::Source;
@@ -28,7 +28,12 @@ const DATA_FILE: &CStr = c".sbx-data";
 
 impl<'a> Builder<'a> {
     /// Carries out one operation. `whole` is a clone of the host's root made before this root was attached over it.
-    pub(super) fn perform(&mut self, item: &'a Item, whole: Option<&OwnedFd>) -> Result<()> {
+    pub(super) fn perform(
+        &mut self,
+        item: &'a Item,
+        following: &'a [Item],
+        whole: Option<&OwnedFd>,
+    ) -> Result<()> {
         let n = item.index;
         match &item.op {
             Op::Bind { source, attr } => self.bind(item, source, *attr, whole),
@@ -50,14 +55,7 @@ impl<'a> Builder<'a> {
             Op::Devpts => self.terminals(item),
             Op::Mqueue => self.cover(item, &new_mqueue().at_item(Step::Filesystem, n)?),
             Op::Cgroup => self.attach(item, &new_cgroup().at_item(Step::Filesystem, n)?, true),
-            Op::Overlay { lower, upper } => {
-                let target = self.open_directory(item)?;
-                if let Some(tmpfs) = overlay::mount(lower, upper, &target).at_item(Step::Filesystem, n)? {
-                    self.remember(&tmpfs, n)?;
-                }
-                let overlay = self.open_directory(item)?;
-                self.remember(&overlay, n)
-            }
+            Op::Overlay { lower, upper } => self.overlay(item, lower, upper, following),
             Op::Dir { mode } => {
                 self.at_place(item, Step::Create, |place, name| make_directory(place, name, *mode))
             }
@@ -299,7 +297,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The destination as a directory, made if need be.
-    fn open_directory(&mut self, item: &'a Item) -> Result<OwnedFd> {
+    pub(super) fn open_directory(&mut self, item: &'a Item) -> Result<OwnedFd> {
         let mut opened = None;
         self.at_place(item, Step::Target, |place, name| {
             if not_a_link(place, name) == Err(Errno::ENOENT) {

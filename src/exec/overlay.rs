@@ -10,8 +10,8 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::mkdirat;
 
+use super::items::Upper;
 use super::mounts::is_as_asked;
-use super::prepare::Upper;
 use super::sources::Source;
 use super::walk;
 use crate::sys::mount::{self as sys_mount, MountAttr};
@@ -58,36 +58,59 @@ impl Options {
     }
 }
 
-/// Mounts an overlay over `target`. Where writes go to a tmpfs, that is returned: it is mounted there as well.
-pub(super) fn mount(lower: &[Source], upper: &Upper, target: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
+/// Where the writes to an overlay go.
+pub(super) struct Writable {
+    pub(super) upper: OwnedFd,
+    pub(super) work: OwnedFd,
+}
+
+/// Opens or makes what is written to, if anything is. A tmpfs is mounted at the target, where the overlay then covers it.
+pub(super) fn writable(upper: &Upper, target: &OwnedFd) -> nix::Result<Option<Writable>> {
+    Ok(match upper {
+        Upper::None => None,
+        Upper::Directory { upper, work } | Upper::Kept { upper, work } => {
+            Some(Writable { upper: walk::open_source(upper)?, work: walk::open_source(work)? })
+        }
+        Upper::Tmpfs { size, inodes } => Some(upper_and_work(&attach_tmpfs(size, inodes, target)?)?),
+    })
+}
+
+/// Mounts an overlay over `target`: `first`, then the lower dirs; read-only without anything that is written to.
+pub(super) fn mount(
+    first: Option<&OwnedFd>,
+    lower: &[Source],
+    writable: Option<&Writable>,
+    target: &OwnedFd,
+) -> nix::Result<()> {
     let mut layers = [const { None }; MAX_LAYERS];
     let mut options = Options::new();
     options.text(b"userxattr,lowerdir=")?;
+    if let Some(first) = first {
+        options.descriptor(first)?;
+    }
     for (index, source) in lower.iter().enumerate() {
         let slot: &mut Option<OwnedFd> = layers.get_mut(index).ok_or(Errno::E2BIG)?;
         let layer = slot.insert(walk::open_source(&source.path)?);
-        options.text(if index == 0 { b"" } else { b":" })?.descriptor(layer)?;
+        let separator: &[u8] = if index == 0 && first.is_none() { b"" } else { b":" };
+        options.text(separator)?.descriptor(layer)?;
     }
-    let mut tmpfs = None;
-    let writable = match upper {
-        Upper::None => None,
-        Upper::Directory { upper, work } => Some((walk::open_source(upper)?, walk::open_source(work)?)),
-        Upper::Tmpfs { size, inodes } => {
-            let tmpfs = tmpfs.insert(attach_tmpfs(size, inodes, target)?);
-            Some(upper_and_work(tmpfs)?)
-        }
-    };
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    match &writable {
-        Some((upper, work)) => {
+    match writable {
+        Some(Writable { upper, work }) => {
             options.text(b",upperdir=")?.descriptor(upper)?.text(b",workdir=")?.descriptor(work)?;
         }
         None => flags |= MsFlags::MS_RDONLY,
     }
     let mut path = Options::new();
     path.descriptor(target)?;
-    nix::mount::mount(Some(c"overlay"), path.as_c_str(), Some(c"overlay"), flags, Some(options.as_c_str()))?;
-    Ok(tmpfs)
+    nix::mount::mount(Some(c"overlay"), path.as_c_str(), Some(c"overlay"), flags, Some(options.as_c_str()))
+}
+
+/// Takes a mount away that this descriptor is the root of. It is gone when nothing of it is open any more.
+pub(super) fn unmount(root: &OwnedFd) -> nix::Result<()> {
+    let mut path = Options::new();
+    path.descriptor(root)?;
+    nix::mount::umount2(path.as_c_str(), nix::mount::MntFlags::MNT_DETACH)
 }
 
 /// A tmpfs for an upper and a work dir. It is attached at the target, where the overlay then covers it: before Linux 7.2 no
@@ -102,10 +125,10 @@ fn attach_tmpfs(size: &CStr, inodes: &CStr, target: &OwnedFd) -> nix::Result<Own
 }
 
 /// An upper and a work dir on it.
-fn upper_and_work(tmpfs: &OwnedFd) -> nix::Result<(OwnedFd, OwnedFd)> {
+fn upper_and_work(tmpfs: &OwnedFd) -> nix::Result<Writable> {
     for name in [c"upper", c"work"] {
         mkdirat(tmpfs, name, walk::mode(0o755))?;
     }
     let open = |name| walk::open_without_links(tmpfs.as_fd(), name, OFlag::O_DIRECTORY);
-    Ok((open(c"upper")?, open(c"work")?))
+    Ok(Writable { upper: open(c"upper")?, work: open(c"work")? })
 }

@@ -2,104 +2,34 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use super::ExecError;
 use super::descriptors::check_descriptors;
 use super::home;
+use super::items::{Item, Op, item, op};
 use super::joined;
-use super::protect::{Island, Protection, Writable};
+use super::kept::Kept;
+use super::protect::{Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
 use super::sources::{Resolver, Source};
 use super::walk;
 use seccompiler::BpfProgram;
 
-use crate::plan::{Access, Content, MountOp, OverlayUpper, Plan, Seccomp};
+use crate::plan::{Access, MountOp, Plan, Seccomp};
 use crate::profile::{Nested, NetworkMode};
 use crate::seccomp;
-use crate::sys::mount::MountAttr;
 use crate::sys::strings::{StringTable, StringVector};
 use crate::sys::terminal::{Modes, Size};
 
 /// Bytes of mountinfo for what comes along below binds, and for each mount of the plan.
 const TABLE_SIZE: usize = 4 << 20;
 const LINE_SIZE: usize = 1 << 10;
-
-/// A mount of the plan, ready.
-#[derive(Debug)]
-pub(super) struct Item {
-    /// Its place in the plan.
-    pub(super) index: u32,
-    /// The destination below the root, without the leading slash; empty for the root itself.
-    pub(super) path: CString,
-    /// The directory of the destination.
-    pub(super) parent: CString,
-    /// Its name there.
-    pub(super) name: CString,
-    pub(super) op: Op,
-}
-
-impl Item {
-    /// Its source is the host's root itself.
-    pub(super) fn binds_root(&self) -> bool {
-        matches!(&self.op, Op::Bind { source, .. } if source.path.as_bytes() == b"/")
-    }
-}
-
-/// [`MountOp`], ready.
-#[derive(Debug)]
-pub(super) enum Op {
-    Bind { source: Source, attr: MountAttr },
-    Device { source: Source, number: u64 },
-    Tmpfs { fresh: Fresh, attr: MountAttr },
-    Proc,
-    Devpts,
-    Mqueue,
-    Cgroup,
-    Overlay { lower: Vec<Source>, upper: Upper },
-    Dir { mode: u32 },
-    Private { mode: u32, fresh: Fresh },
-    Copy { source: Source, mode: u32 },
-    File { content: Content, mode: u32 },
-    Data { content: Content, mode: u32, attr: MountAttr },
-    Symlink { target: CString },
-    Chmod { mode: u32 },
-    Mask,
-    ReadOnly,
-    Island(Island),
-}
-
-/// The parameters of a new tmpfs.
-#[derive(Debug)]
-pub(super) struct Fresh {
-    pub(super) size: CString,
-    pub(super) inodes: CString,
-    pub(super) mode: CString,
-}
-
-impl Fresh {
-    fn new(size: u64, inodes: u64, mode: u32) -> Self {
-        Self {
-            size: number(size),
-            inodes: number(inodes),
-            mode: CString::new(format!("{mode:o}")).unwrap_or_default(),
-        }
-    }
-}
-
-/// [`OverlayUpper`], ready.
-#[derive(Debug)]
-pub(super) enum Upper {
-    None,
-    Tmpfs { size: CString, inodes: CString },
-    Directory { upper: CString, work: CString },
-}
 
 /// What the inside must know of the caller's terminal.
 #[derive(Debug)]
@@ -173,12 +103,14 @@ pub(super) struct Prepared {
     pub(super) attached: Attached,
     /// Room for the table of mounts; pages that it does not need are never touched.
     pub(super) table: Vec<u8>,
-    /// Devices of the tmpfs that the set-up itself makes: room for all of them.
+    /// Devices of the tmpfs that the set-up itself makes, and of a root of layers: room for all of them.
     pub(super) own_devices: Vec<u64>,
     /// Room for clones of the host's root.
     pub(super) whole: Vec<(u32, OwnedFd)>,
     /// The sandbox is in a cgroup of its own.
     pub(super) has_cgroup: bool,
+    /// Layers that nobody else may write meanwhile.
+    pub(super) _layers: Vec<Kept>,
     /// The processors that the caller may use, where a cgroup could change that.
     pub(super) affinity: Option<CpuSet>,
     /// Room for what a program that joins is started by.
@@ -194,7 +126,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         let Some(op) = op(&mut resolver, index, &mount.op)? else { continue };
         items.push(item(index, &mount.dest, op)?);
     }
-    resolver.check_links()?;
+    let layers = resolver.check_links()?;
     home::make_mount_points(plan, &items)?;
     let protection = Protection::of(plan, &writable_directories(plan, &items));
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
@@ -233,12 +165,13 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         environment: StringVector::new(environment.collect::<Result<_, _>>()?),
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
-        kept: kept(plan),
+        kept: kept(plan, &layers),
+        _layers: layers,
         terminal: None,
-        namespaces: outer_namespaces()?,
+        namespaces: walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)?,
         attached: Vec::with_capacity(2 * count),
         table: vec![0; TABLE_SIZE + count * LINE_SIZE],
-        own_devices: Vec::with_capacity(tmpfs + 1),
+        own_devices: Vec::with_capacity(tmpfs + 3),
         whole: Vec::with_capacity(roots),
         has_cgroup: false,
         affinity: plan.cgroup.as_ref().and_then(|_| sched_getaffinity(Pid::this()).ok()),
@@ -246,15 +179,11 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     })
 }
 
-/// The descriptors that the payload keeps, and room for PID 1's own.
-fn kept(plan: &Plan) -> Vec<RawFd> {
-    let mut kept = Vec::with_capacity(plan.keep_fds.len() + 4);
-    kept.extend(&plan.keep_fds);
+/// The descriptors that the payload keeps, the locks of layers, and room for PID 1's own.
+fn kept(plan: &Plan, layers: &[Kept]) -> Vec<RawFd> {
+    let mut kept = Vec::with_capacity(plan.keep_fds.len() + layers.len() + 4);
+    kept.extend(plan.keep_fds.iter().copied().chain(layers.iter().map(|layer| layer.lock.as_raw_fd())));
     kept
-}
-
-fn outer_namespaces() -> Result<NamespaceIds, ExecError> {
-    walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)
 }
 
 /// The host's directories that the plan lets the sandbox write, sbx's own aside.
@@ -280,93 +209,11 @@ fn compile(filter: &Seccomp) -> Result<BpfProgram, ExecError> {
     seccomp::compile(&filter.policy()).map_err(ExecError::Filter)
 }
 
-fn item(index: usize, dest: &Path, op: Op) -> Result<Item, ExecError> {
-    let relative = dest.strip_prefix("/").unwrap_or(dest);
-    let parent =
-        relative.parent().map(Path::as_os_str).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
-    Ok(Item {
-        index: u32::try_from(index)
-            .map_err(|_| ExecError::Outside { what: "number the mounts", errno: Errno::E2BIG })?,
-        path: c_string(relative.as_os_str())?,
-        parent: c_string(parent)?,
-        name: c_string(relative.file_name().unwrap_or_default())?,
-        op,
-    })
-}
-
-fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Result<Option<Op>, ExecError> {
-    let ready = match op {
-        MountOp::Bind { source, access, devices, .. } => {
-            let Some(source) = resolver.resolve(index, source, *access)? else { return Ok(None) };
-            let nodev = if *devices { MountAttr::default() } else { MountAttr::NODEV };
-            Op::Bind { source, attr: read_only(*access).and(MountAttr::NOSUID).and(nodev) }
-        }
-        MountOp::Device { source, major, minor } => {
-            Op::Device { source: unseen(source)?, number: libc::makedev(*major, *minor) }
-        }
-        MountOp::Tmpfs { size, inodes, mode, access } => Op::Tmpfs {
-            fresh: Fresh::new(*size, *inodes, *mode),
-            attr: read_only(*access).and(MountAttr::NOSUID).and(MountAttr::NODEV),
-        },
-        MountOp::Proc => Op::Proc,
-        MountOp::Devpts => Op::Devpts,
-        MountOp::Mqueue => Op::Mqueue,
-        MountOp::Cgroup => Op::Cgroup,
-        MountOp::Overlay { lower, upper } => {
-            let sources = lower.iter().map(|source| {
-                let found = resolver.resolve(index, source, Access::ReadOnly)?;
-                found.ok_or(ExecError::Outside {
-                    what: "find a lower dir of an overlay",
-                    errno: Errno::ENOENT,
-                })
-            });
-            let lower = sources.collect::<Result<Vec<_>, _>>()?;
-            let directories = resolver.resolve_upper(index, upper)?;
-            let upper = match (upper, directories) {
-                (OverlayUpper::Tmpfs { size, inodes }, _) => {
-                    Upper::Tmpfs { size: number(*size), inodes: number(*inodes) }
-                }
-                (OverlayUpper::Directory { .. }, Some((upper, work))) => Upper::Directory { upper, work },
-                _ => Upper::None,
-            };
-            Op::Overlay { lower, upper }
-        }
-        MountOp::Dir { mode } => Op::Dir { mode: *mode },
-        MountOp::Private { mode } => {
-            let root = resolver.root();
-            Op::Private { mode: *mode, fresh: Fresh::new(root.size, root.inodes, *mode) }
-        }
-        MountOp::Copy { source, mode } => Op::Copy { source: unseen(source)?, mode: *mode },
-        MountOp::File { content, mode } => Op::File { content: content.clone(), mode: *mode },
-        MountOp::Data { content, mode, access } => Op::Data {
-            content: content.clone(),
-            mode: *mode,
-            attr: read_only(*access).and(MountAttr::NOSUID).and(MountAttr::NODEV),
-        },
-        MountOp::Symlink { target } => Op::Symlink { target: c_string(target.as_os_str())? },
-        MountOp::Chmod { mode } => Op::Chmod { mode: *mode },
-        MountOp::Mask => Op::Mask,
-        MountOp::ReadOnly => Op::ReadOnly,
-    };
-    Ok(Some(ready))
-}
-
-fn read_only(access: Access) -> MountAttr {
-    match access {
-        Access::ReadOnly => MountAttr::RDONLY,
-        Access::Writable => MountAttr::default(),
-    }
-}
-
-fn unseen(path: &Path) -> Result<Source, ExecError> {
-    Source::unseen(path).map_err(|_| ExecError::Nul(path.into()))
-}
-
-fn c_string(text: &OsStr) -> Result<CString, ExecError> {
+pub(super) fn c_string(text: &OsStr) -> Result<CString, ExecError> {
     CString::new(text.as_bytes()).map_err(|_| ExecError::Nul(text.to_owned()))
 }
 
-fn number(value: u64) -> CString {
+pub(super) fn number(value: u64) -> CString {
     CString::new(value.to_string()).unwrap_or_default()
 }
 

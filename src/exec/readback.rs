@@ -12,7 +12,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 
-use super::prepare::{Item, Op, Prepared, Upper};
+use super::items::{Item, Op, Upper};
+use super::prepare::Prepared;
 use super::protect::Island;
 use super::resources::{io_priority, is_as_nice};
 use super::step::{At, Difference, Failure, Result, Step};

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use super::ExecError;
+use super::kept::Kept;
 use super::walk::{self, PathBuffer, Stop};
 use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
 use crate::sys::process;
@@ -69,6 +70,8 @@ pub(super) struct Resolver<'a> {
     writable: Vec<(usize, FileId)>,
     /// The directory of the last source, which no link leads to.
     last: Option<(PathBuf, OwnedFd)>,
+    /// Layers that are kept.
+    kept: Vec<Kept>,
 }
 
 fn id(status: &FileStat) -> FileId {
@@ -88,7 +91,14 @@ impl<'a> Resolver<'a> {
     pub(super) fn new(plan: &'a Plan) -> Result<Self, ExecError> {
         let root = walk::open_source(c"/")
             .map_err(|errno| ExecError::Outside { what: "open the root directory", errno })?;
-        Ok(Self { plan, host_root: root, links: Vec::new(), writable: Vec::new(), last: None })
+        Ok(Self {
+            plan,
+            host_root: root,
+            links: Vec::new(),
+            writable: Vec::new(),
+            last: None,
+            kept: Vec::new(),
+        })
     }
 
     fn missing(&self, mount: usize, path: &Path, errno: Errno) -> ExecError {
@@ -196,8 +206,9 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Refuses links that lie in a directory which this plan lets the sandbox write: the last run may have planted them.
-    pub(super) fn check_links(self) -> Result<(), ExecError> {
+    /// Refuses links that lie in a directory which this plan lets the sandbox write: the last run may have planted them. Gives
+    /// the layers that were taken.
+    pub(super) fn check_links(self) -> Result<Vec<Kept>, ExecError> {
         let planted = self.links.iter().find_map(|link| {
             let writable = self.writable.iter().find(|(_, id)| link.above.contains(id))?;
             Some((link, writable.0))
@@ -206,7 +217,20 @@ impl<'a> Resolver<'a> {
             Some((link, writable)) => {
                 Err(ExecError::PlantedSource { mount: link.mount, directory: link.path.clone(), writable })
             }
-            None => Ok(()),
+            None => Ok(self.kept),
+        }
+    }
+
+    /// A lower dir of an overlay.
+    pub(super) fn resolve_lower(&mut self, mount: usize, source: &BindSource) -> Result<Source, ExecError> {
+        let path = match source {
+            BindSource::Path(path) => path.clone(),
+            BindSource::Fd(fd) => PathBuf::from(format!("/proc/self/fd/{fd}")),
+        };
+        match self.resolve(mount, source, Access::ReadOnly)? {
+            Some(found) if found.is_dir => Ok(found),
+            Some(_) => Err(self.missing(mount, &path, Errno::ENOTDIR)),
+            None => Err(self.missing(mount, &path, Errno::ENOENT)),
         }
     }
 
@@ -216,9 +240,18 @@ impl<'a> Resolver<'a> {
         mount: usize,
         upper: &OverlayUpper,
     ) -> Result<Option<(CString, CString)>, ExecError> {
-        let OverlayUpper::Directory { upper, work } = upper else { return Ok(None) };
+        let (upper, work, access) = match upper {
+            OverlayUpper::None | OverlayUpper::Tmpfs { .. } => return Ok(None),
+            OverlayUpper::Directory { upper, work } => (upper, work, Access::Writable),
+            OverlayUpper::Kept { directory, own } => {
+                let kept = Kept::take(directory, &self.plan.mounts[mount].origin)?;
+                let places = (kept.upper.clone(), kept.work.clone());
+                self.kept.push(kept);
+                (&places.0.clone(), &places.1.clone(), if *own { Access::ReadOnly } else { Access::Writable })
+            }
+        };
         let mut one = |path: &Path| {
-            let source = self.resolve(mount, &BindSource::Path(path.to_owned()), Access::Writable)?;
+            let source = self.resolve(mount, &BindSource::Path(path.to_owned()), access)?;
             source.map(|source| source.path).ok_or_else(|| self.missing(mount, path, Errno::ENOENT))
         };
         Ok(Some((one(upper)?, one(work)?)))

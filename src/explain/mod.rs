@@ -164,6 +164,9 @@ fn filesystem(page: &mut Page, plan: &Plan) {
                     OverlayUpper::None => "read-only",
                     OverlayUpper::Tmpfs { .. } => "writes are lost",
                     OverlayUpper::Directory { .. } => "writes are kept",
+                    OverlayUpper::Kept { directory, .. } => {
+                        &format!("writes are kept in {}", escape(directory))
+                    }
                 };
                 format!("{dest}  {} lower dirs, {upper}", lower.len())
             }

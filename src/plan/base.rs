@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Identity;
 use super::mount::{Access, BindSource, Content, Mount, MountOp};
+use super::roots::Root;
 use crate::host::{Entry, Host};
-use crate::profile::{HomeMode, Nested, NetworkMode, Profile, RootSource};
+use crate::profile::{HomeMode, Nested, NetworkMode, Profile};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -63,10 +65,10 @@ pub(super) struct Base<'a> {
     pub(super) runtime_dir: &'a Path,
     pub(super) hostname: &'a str,
     pub(super) network: NetworkMode,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(super) identity: &'a Identity,
     /// The user's name inside.
     pub(super) user: &'a str,
+    pub(super) root: &'a Root,
 }
 
 impl Base<'_> {
@@ -74,9 +76,13 @@ impl Base<'_> {
     /// where it leads.
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let mut mounts = Vec::new();
-        if self.profile.filesystem.root.value == RootSource::Host {
+        if self.root.is_host {
             self.system(&mut mounts);
             self.etc(&mut mounts);
+        }
+        if let Some(overlay) = &self.root.overlay {
+            mounts.push(overlay.clone());
+            self.over_layers(&mut mounts);
         }
         self.kernel(&mut mounts);
         self.private(&mut mounts);
@@ -85,7 +91,7 @@ impl Base<'_> {
     }
 
     fn add(&self, mounts: &mut Vec<Mount>, dest: impl Into<PathBuf>, op: MountOp) {
-        mounts.push(Mount { dest: dest.into(), op, origin: self.profile.filesystem.root.origin.clone() });
+        mounts.push(Mount { dest: dest.into(), op, origin: self.root.origin.clone() });
     }
 
     fn entry(&self, mounts: &mut Vec<Mount>, dest: PathBuf, entry: &Entry) {
@@ -120,7 +126,7 @@ impl Base<'_> {
             self.add(mounts, Path::new("/etc").join(name), op);
         };
         let (user, home) = (self.user, crate::diag::escape(self.home));
-        let (uid, gid, name) = (self.uid, self.gid, self.hostname);
+        let (uid, gid) = (self.identity.uid, self.identity.gid);
         file(
             "passwd",
             format!(
@@ -130,24 +136,42 @@ impl Base<'_> {
             .into(),
         );
         file("group", format!("{user}:x:{gid}:\n{}", nobody(gid, "nogroup:x:65534:\n")).into());
-        file("hostname", format!("{name}\n").into());
         file("machine-id", format!("{MACHINE_ID}\n").into());
-        if self.network == NetworkMode::Host {
-            file("resolv.conf", self.host.resolv_conf.clone());
-            file("hosts", self.host.hosts.clone());
-        } else {
-            file("resolv.conf", b"# This sandbox has no network.\n".to_vec());
-            file(
-                "hosts",
-                format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost ip6-loopback {name}\n")
-                    .into(),
-            );
+        for (name, bytes) in self.network_files() {
+            file(name, bytes);
         }
         if self.host.uid == 0 {
             for path in PRIVATE_KEYS {
                 self.add(mounts, path, MountOp::Mask);
             }
         }
+    }
+
+    /// What a root of layers has of this sandbox's own, mounted over what it holds: nothing of it is written there.
+    fn over_layers(&self, mounts: &mut Vec<Mount>) {
+        for (name, bytes) in self.network_files() {
+            let content = Content::Bytes(bytes);
+            let op = MountOp::Data { content, mode: 0o644, access: Access::Writable };
+            self.add(mounts, Path::new("/etc").join(name), op);
+        }
+        self.add(mounts, "/dev", tmpfs(TMPFS_SIZE, 0o755));
+        for (path, mode) in [("/tmp", 0o1777), ("/run", 0o755)] {
+            self.add(mounts, path, tmpfs(TMPFS_SIZE, mode));
+        }
+    }
+
+    /// Files of `/etc` about this host and its network.
+    fn network_files(&self) -> [(&'static str, Vec<u8>); 3] {
+        let name = self.hostname;
+        let (resolv_conf, hosts) = match self.network {
+            NetworkMode::Host => (self.host.resolv_conf.clone(), self.host.hosts.clone()),
+            _ => (
+                b"# This sandbox has no network.\n".to_vec(),
+                format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost ip6-loopback {name}\n")
+                    .into(),
+            ),
+        };
+        [("hostname", format!("{name}\n").into()), ("hosts", hosts), ("resolv.conf", resolv_conf)]
     }
 
     /// `/proc` and `/dev`.
@@ -179,11 +203,13 @@ impl Base<'_> {
 
     /// What is empty and the sandbox's own: `/tmp`, `/run`, the runtime directory, the home directory.
     fn private(&self, mounts: &mut Vec<Mount>) {
-        self.add(mounts, "/tmp", MountOp::Private { mode: 0o1777 });
-        self.add(mounts, "/run", MountOp::Private { mode: 0o755 });
+        if self.root.overlay.is_none() {
+            self.add(mounts, "/tmp", MountOp::Private { mode: 0o1777 });
+            self.add(mounts, "/run", MountOp::Private { mode: 0o755 });
+            self.add(mounts, "/var/tmp", MountOp::Private { mode: 0o1777 });
+            self.add(mounts, "/var/run", MountOp::Symlink { target: "/run".into() });
+        }
         self.add(mounts, self.runtime_dir, MountOp::Dir { mode: 0o700 });
-        self.add(mounts, "/var/tmp", MountOp::Private { mode: 0o1777 });
-        self.add(mounts, "/var/run", MountOp::Symlink { target: "/run".into() });
         let home = &self.profile.home;
         let op = match (home.value, &self.host.data_home) {
             (HomeMode::Private, Some(data)) => MountOp::Bind {
@@ -193,6 +219,7 @@ impl Base<'_> {
                 optional: false,
                 create: Some(0o700),
             },
+            _ if self.root.overlay.is_some() => tmpfs(TMPFS_SIZE, 0o700),
             _ => MountOp::Private { mode: 0o700 },
         };
         mounts.push(Mount { dest: self.home.to_owned(), op, origin: home.origin.clone() });

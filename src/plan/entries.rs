@@ -232,20 +232,24 @@ impl Tokens<'_> {
     }
 }
 
-/// The mounts that the path options ask for; a relative path starts at the working directory.
-pub(super) fn flags(invocation: &Invocation, host: &Host) -> Result<Vec<Mount>, PlanError> {
-    let absolute = |path: &Path| match (&host.cwd, path.is_absolute()) {
+/// A path of the command line, from the working directory on.
+pub(super) fn absolute(path: &Path, host: &Host) -> Result<PathBuf, PlanError> {
+    match (&host.cwd, path.is_absolute()) {
         (_, true) => Ok(normalize(path)),
         (WorkingDirectory::Known(cwd), false) => Ok(normalize(&cwd.join(path))),
         (WorkingDirectory::Deleted, false) => Err(PlanError::WorkingDirectoryDeleted),
         (WorkingDirectory::Unreadable(errno), false) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
-    };
+    }
+}
+
+/// The mounts that the path options ask for; a relative path starts at the working directory.
+pub(super) fn flags(invocation: &Invocation, host: &Host) -> Result<Vec<Mount>, PlanError> {
     let mount = |flag: &crate::invocation::PathFlag| {
         let origin = Origin::Flag(format!("--{} {}", flag_name(flag.kind), crate::diag::escape(&flag.typed)));
         for path in [Some(&flag.path), flag.dest.as_ref()].into_iter().flatten() {
             check_text(path, &origin)?;
         }
-        let path = absolute(&flag.path)?;
+        let path = absolute(&flag.path, host)?;
         let dest = match &flag.dest {
             Some(dest) if dest.is_absolute() => normalize(dest),
             Some(dest) => {
@@ -312,7 +316,7 @@ pub(super) fn check_path(path: &Path, origin: &Origin) -> Result<(), PlanError> 
 }
 
 /// What no path may be: empty, with a NUL byte, or longer than the kernel takes.
-fn check_text(path: &Path, origin: &Origin) -> Result<(), PlanError> {
+pub(super) fn check_text(path: &Path, origin: &Origin) -> Result<(), PlanError> {
     let bytes = path.as_os_str().as_bytes();
     let why = match bytes {
         [] => "it is empty",

@@ -18,6 +18,7 @@ mod limits;
 mod mount;
 mod protect;
 mod resolve;
+mod roots;
 mod toolchains;
 mod unbuilt;
 mod walls;

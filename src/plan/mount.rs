@@ -85,6 +85,14 @@ pub enum OverlayUpper {
         #[serde(serialize_with = "bytes::path")]
         work: PathBuf,
     },
+    /// A layer that sbx keeps, for one sandbox at a time: `upper` and `work` in a directory that is made where there is none.
+    Kept {
+        /// The directory.
+        #[serde(serialize_with = "bytes::path")]
+        directory: PathBuf,
+        /// It is among sbx's own, where no sandbox can write otherwise.
+        own: bool,
+    },
 }
 
 /// What is done at a destination. Every mount is nosuid; nodev unless it says devices.

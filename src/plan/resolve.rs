@@ -9,12 +9,13 @@ use super::entries::{self, Layout, Tokens};
 use super::environment::Facts;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Namespaces, Plan, PlanError, Privileges, Root};
-use super::{arguments, command, desktop, environment, limits, protect, toolchains, unbuilt, walls};
+use super::{arguments, command, desktop, environment, limits, protect, roots, toolchains, unbuilt, walls};
 use crate::diag::quote;
 use crate::host::{DesktopParts, Host, Wanted, WorkingDirectory};
 use crate::invocation::Invocation;
 use crate::profile::{
-    ArgumentsMode, CwdMode, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap, Wayland, X11Mode,
+    ArgumentsMode, CwdMode, EntryKind, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap, Wayland,
+    X11Mode,
 };
 
 /// Directories that many programs share: as the working directory they would be handed over by accident, with the
@@ -76,8 +77,8 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let home = home_inside(host, user)?;
     let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.uid));
     let namespaces = namespaces(profile, invocation, host)?;
-    let seccomp = walls::seccomp(profile, namespaces.nested.value)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
+    let root = roots::resolve(&profile.filesystem, invocation, &tokens(host, &home))?;
     let base = Base {
         profile,
         host,
@@ -85,12 +86,12 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         runtime_dir: &runtime_dir,
         hostname: &hostname.value,
         network: namespaces.network.value,
-        uid: identity.uid,
-        gid: identity.gid,
+        identity: &identity,
         user,
+        root: &root,
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let mut layout = layout(profile, invocation, host, &base, desktop.mounts)?;
+    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, desktop.mounts)?;
     let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
     let registry = registry(host, &mut layout);
     let directory = directory(profile, invocation, host, &home, &layout)?;
@@ -100,16 +101,16 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
+        seccomp: Some(walls::seccomp(profile, namespaces.nested.value)?),
         identity,
         namespaces,
         hostname,
-        root: Root { size: base::ROOT_SIZE, inodes: base::ROOT_INODES, read_only: true },
+        root: bounded(&root),
         mounts: layout.into_mounts(),
         mount_points_on_host: false,
         guarded: guarded(host),
         protect: protect::protected(profile),
         privileges: privileges(invocation),
-        seccomp: Some(seccomp),
         landlock_scope: walls::landlock_scope(profile, invocation, host, &mut misses)?,
         landlock_files: walls::landlock_files(profile, invocation, host, &mut misses)?,
         limits,
@@ -128,6 +129,16 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         directory,
         misses,
     })
+}
+
+/// What tokens stand for. The home is that of outside.
+fn tokens<'a>(host: &'a Host, inside: &'a Path) -> Tokens<'a> {
+    Tokens { host, home: host.home.as_deref().unwrap_or(inside), uid: host.uid.to_string() }
+}
+
+/// The tmpfs below all, sealed unless the program may write in the root.
+fn bounded(root: &roots::Root) -> Root {
+    Root { size: base::ROOT_SIZE, inodes: base::ROOT_INODES, read_only: !root.writable }
 }
 
 fn identity(profile: &Profile, host: &Host) -> Identity {
@@ -178,12 +189,12 @@ fn namespaces(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
 fn layout(
     profile: &Profile,
     invocation: &Invocation,
-    host: &Host,
+    tokens: &Tokens<'_>,
     base: &Base<'_>,
     desktop: Vec<Mount>,
 ) -> Result<Layout, PlanError> {
+    let host = tokens.host;
     check_private_home(profile, host)?;
-    let tokens = Tokens { host, home: host.home.as_deref().unwrap_or(base.home), uid: host.uid.to_string() };
     let mut layout = Layout::new(base.mounts());
     for mount in desktop.into_iter().chain(toolchains::mounts(profile, host)).chain(delegated(profile)) {
         layout.add(0, mount);
@@ -196,12 +207,19 @@ fn layout(
         layout.add(layer, mount);
     }
     for (entry, layer) in profile.filesystem.entries.iter().zip(numbers) {
-        layout.add(layer, tokens.entry(entry)?);
+        if base.root.is_host || !is_of_the_system(&entry.value) {
+            layout.add(layer, tokens.entry(entry)?);
+        }
     }
     for (index, mount) in entries::flags(invocation, host)?.into_iter().enumerate() {
         layout.add(flags_start + 1 + index, mount);
     }
     Ok(layout)
+}
+
+/// What programs of the host's system find there, if it is there: another root has its own, or needs none.
+fn is_of_the_system(entry: &crate::profile::FilesystemEntry) -> bool {
+    entry.kind == EntryKind::Read && entry.optional && entry.dest.is_none() && entry.path.is_literal()
 }
 
 /// A private home is kept in a directory of the profile's name: the name must be one, and nothing like `..`.

@@ -4,9 +4,7 @@
 
 use super::error::PlanError;
 use crate::invocation::Invocation;
-use crate::profile::{
-    CwdMode, NetworkMode, Origin, Profile, RootSource, Setting, UidMap, WritableLayer, X11Mode,
-};
+use crate::profile::{CwdMode, NetworkMode, Origin, Profile, Setting, UidMap, X11Mode};
 
 /// Refuses the first thing that is not built.
 pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), PlanError> {
@@ -20,8 +18,6 @@ pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), P
 
 fn flag(invocation: &Invocation) -> Option<String> {
     let given = [
-        ("--root", invocation.root.is_some()),
-        ("--layer", !invocation.layers.is_empty()),
         ("--cwd overlay", invocation.cwd == Some(CwdMode::Overlay)),
         ("--net private", invocation.net == Some(NetworkMode::Private)),
         ("--net proxy", invocation.net == Some(NetworkMode::Proxy)),
@@ -48,11 +44,6 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
     }
     let Profile { filesystem, privileges, network, seccomp, display, .. } = profile;
     let found = [
-        more("filesystem.root", &filesystem.root, |root| {
-            !matches!(root, RootSource::Host | RootSource::Empty)
-        }),
-        listed("filesystem.layers", &filesystem.layers),
-        more("filesystem.writable", &filesystem.writable, |writable| *writable != WritableLayer::Tmpfs),
         more("filesystem.cwd", &filesystem.cwd, |cwd| invocation.cwd.is_none() && *cwd == CwdMode::Overlay),
         more("privileges.uid", &privileges.uid, |map| *map == UidMap::Subordinate),
         listed("privileges.capabilities", &privileges.capabilities),

@@ -238,6 +238,11 @@ impl PathTemplate {
         Self(vec![Part::Literal(path.as_os_str().to_owned())])
     }
 
+    /// Whether it is the same path for everybody: it holds no token.
+    pub fn is_literal(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Part::Literal(_)))
+    }
+
     /// The path with each token replaced by what `value` says; the first token without a value otherwise.
     ///
     /// # Errors

@@ -199,6 +199,14 @@ fn ordinary_host() -> Host {
 }
 
 fn plan(invocation: &Invocation) -> Result<Plan, PlanError> {
+    let mut invocation = invocation.clone();
+    let about_layers =
+        |set: &String| ["filesystem.layers=", "filesystem.writable="].iter().any(|key| set.starts_with(key));
+    if !invocation.layers.is_empty() || invocation.set.iter().any(about_layers) {
+        // They go over something.
+        invocation.root.get_or_insert_with(|| "/root-filesystem".into());
+    }
+    let invocation = &invocation;
     let uid = nix::unistd::getuid().as_raw();
     let profile = load::load(&invocation.profiles, &invocation.set, &search(), uid)
         .unwrap_or_else(|error| panic!("{invocation:?}: {error}"));

@@ -27,12 +27,13 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 13] = [
+const INSIDE: [&str; 14] = [
     "execute",
     "files",
     "init",
     "joined",
     "landlock",
+    "layered",
     "mounts",
     "operations",
     "overlay",
@@ -42,7 +43,7 @@ const INSIDE: [&str; 13] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 25] = [
+const OUTSIDE: [&str; 27] = [
     "attach",
     "bus",
     "cause",
@@ -52,8 +53,10 @@ const OUTSIDE: [&str; 25] = [
     "foreground",
     "home",
     "host_mounts",
+    "items",
     "janitor",
     "keeper",
+    "kept",
     "launch",
     "leaf",
     "mod",

@@ -158,7 +158,8 @@ fn check(plan: &Plan) {
     let mut before = BTreeSet::new();
     for mount in &plan.mounts {
         let dest = &mount.dest;
-        assert!(dest.is_absolute() && dest != Path::new("/"), "{dest:?}");
+        let overlays = matches!(mount.op, MountOp::Overlay { .. });
+        assert!(dest.is_absolute() && (overlays || dest != Path::new("/")), "{dest:?}");
         let plain = |part: Component| matches!(part, Component::RootDir | Component::Normal(_));
         assert!(dest.components().all(plain) && *dest == dest.components().collect::<PathBuf>(), "{dest:?}");
         let below = before.iter().find(|other: &&PathBuf| other.starts_with(dest));
@@ -171,7 +172,8 @@ fn check(plan: &Plan) {
     assert_eq!(pwd.map(|variable| Path::new(&variable.value)), Some(plan.directory.value.0.as_path()));
     let privileges = &plan.privileges;
     assert!(privileges.drop_capabilities && privileges.no_new_privs && privileges.hide_init);
-    assert!(plan.root.read_only && !plan.mount_points_on_host);
+    let layered = plan.mounts.first().is_some_and(|mount| mount.dest == Path::new("/"));
+    assert!((layered || plan.root.read_only) && !plan.mount_points_on_host);
     let namespaces = &plan.namespaces;
     assert!(namespaces.pid && namespaces.uts && namespaces.ipc && namespaces.cgroup);
     assert_eq!(plan.limits.core.value, 0);

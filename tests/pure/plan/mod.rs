@@ -9,6 +9,7 @@ mod environment;
 mod given;
 mod home;
 mod mounts;
+mod roots;
 mod rules;
 mod settings;
 mod toolchains;

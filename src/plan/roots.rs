@@ -1,0 +1,144 @@
+//! Another root filesystem than the host's: a directory or an empty root, with layers over it, and where writes go.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use super::base::{ROOT_INODES, ROOT_SIZE};
+use super::entries::{Tokens, absolute, check_text};
+use super::error::PlanError;
+use super::mount::{BindSource, Mount, MountOp, OverlayUpper};
+use crate::diag::escape;
+use crate::host::Host;
+use crate::invocation::Invocation;
+use crate::profile::{Filesystem, Origin, RootSource, Setting, WritableLayer};
+
+/// Layers that an overlay may have: their names go to the kernel in one string of 4,095 bytes.
+const MOST_LAYERS: usize = 180;
+
+/// The root that was asked for.
+pub(super) struct Root {
+    /// `/usr` and a curated `/etc` of the host's.
+    pub(super) is_host: bool,
+    /// The overlay that it is, if it is one.
+    pub(super) overlay: Option<Mount>,
+    /// The program can write in it.
+    pub(super) writable: bool,
+    /// Who asked for it.
+    pub(super) origin: Origin,
+}
+
+/// Which root that is.
+pub(super) fn resolve(
+    filesystem: &Filesystem,
+    invocation: &Invocation,
+    tokens: &Tokens<'_>,
+) -> Result<Root, PlanError> {
+    let host = tokens.host;
+    let source = source(filesystem, invocation);
+    let mut lower = layers(filesystem, invocation, host, tokens)?;
+    let mut is_host = false;
+    match &source.value {
+        Source::Profile(RootSource::Host) if lower.is_empty() => is_host = true,
+        Source::Profile(RootSource::Host) => {
+            let hint =
+                "name another root filesystem with --root DIR, or take `--root empty` for the layers alone";
+            return Err(conflict("cannot put layers over the host's system", &source.origin, hint));
+        }
+        Source::Profile(RootSource::Empty) => {}
+        Source::Profile(RootSource::Image(_)) => {
+            return Err(PlanError::NotBuilt { what: "filesystem.root".to_owned(), origin: source.origin });
+        }
+        Source::Profile(RootSource::Directory(template)) => {
+            lower.push(tokens.expand(template, &source.origin)?);
+        }
+        Source::Typed(path) => {
+            check_text(path, &source.origin)?;
+            lower.push(absolute(path, host)?);
+        }
+    }
+    let origin = source.origin;
+    let writable = &filesystem.writable;
+    if lower.is_empty() {
+        return match writable.value {
+            WritableLayer::Tmpfs | WritableLayer::None => {
+                Ok(Root { is_host, overlay: None, writable: false, origin })
+            }
+            _ => Err(conflict(
+                "cannot keep a writable layer: there is no root filesystem to lay it over",
+                &writable.origin,
+                "name a root filesystem with --root DIR",
+            )),
+        };
+    }
+    if lower.len() > MOST_LAYERS {
+        let why = format!("cannot stack {} layers: the kernel takes at most {MOST_LAYERS}", lower.len());
+        return Err(conflict(&why, &origin, "put some of them together"));
+    }
+    let op = MountOp::Overlay {
+        lower: lower.into_iter().map(BindSource::Path).collect(),
+        upper: upper(writable, host, tokens)?,
+    };
+    let overlay = Mount { dest: "/".into(), op, origin: origin.clone() };
+    Ok(Root { is_host, overlay: Some(overlay), writable: writable.value != WritableLayer::None, origin })
+}
+
+/// Where the lowest layer is.
+enum Source {
+    /// What the profile says, or a word that it could say.
+    Profile(RootSource),
+    /// A path of the command line, which need not be text.
+    Typed(PathBuf),
+}
+
+fn source(filesystem: &Filesystem, invocation: &Invocation) -> Setting<Source> {
+    let Some(typed) = &invocation.root else {
+        let root = filesystem.root.clone();
+        return Setting::new(Source::Profile(root.value), root.origin);
+    };
+    let value = match typed.to_str() {
+        Some("host") => Source::Profile(RootSource::Host),
+        Some("empty") => Source::Profile(RootSource::Empty),
+        Some(text) if text.starts_with("image:") => Source::Profile(RootSource::Image(text.to_owned())),
+        _ => Source::Typed(typed.into()),
+    };
+    Setting::new(value, Origin::Flag(format!("--root {}", escape(typed))))
+}
+
+/// The lower dirs above the root, topmost first: those of the command line are above the profile's.
+fn layers(
+    filesystem: &Filesystem,
+    invocation: &Invocation,
+    host: &Host,
+    tokens: &Tokens<'_>,
+) -> Result<Vec<PathBuf>, PlanError> {
+    let typed = invocation.layers.iter().map(|path| {
+        check_text(path, &Origin::Flag(format!("--layer {}", escape(path))))?;
+        absolute(path, host)
+    });
+    let written = filesystem.layers.iter().map(|layer| tokens.expand(&layer.value, &layer.origin));
+    typed.chain(written).collect()
+}
+
+/// Where writes go. Without a writable layer, too, mount points must be made for what every sandbox has.
+fn upper(
+    writable: &Setting<WritableLayer>,
+    host: &Host,
+    tokens: &Tokens<'_>,
+) -> Result<OverlayUpper, PlanError> {
+    Ok(match &writable.value {
+        WritableLayer::Tmpfs | WritableLayer::None => {
+            OverlayUpper::Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES }
+        }
+        WritableLayer::Named(name) => {
+            let state = host.state_home.as_ref().ok_or(PlanError::NoHome)?;
+            OverlayUpper::Kept { directory: state.join("sbx/layers").join(name), own: true }
+        }
+        WritableLayer::Directory(template) => {
+            OverlayUpper::Kept { directory: tokens.expand(template, &writable.origin)?, own: false }
+        }
+    })
+}
+
+fn conflict(why: &str, origin: &Origin, hint: &str) -> PlanError {
+    PlanError::Conflict { why: why.to_owned(), origin: origin.clone(), hint: hint.to_owned() }
+}

@@ -1,0 +1,77 @@
+//! What the cases share: small roots that borrow the host's programs, and starts on them.
+
+use crate::common::edited::Edit;
+use crate::common::{Output, User, output};
+use libtest_mimic::Failed;
+use sbx::plan::{Access, BindSource, MountOp, Plan};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root is bound, and with it written: what would come of a root that were no overlay.
+pub(crate) const EDITS: &[Edit] = &[("bound", bound)];
+
+fn bound(plan: &mut Plan) {
+    let overlay = plan.mounts.iter_mut().find(|mount| mount.dest == Path::new("/"));
+    let Some(mount) = overlay else { return };
+    if let MountOp::Overlay { lower, .. } = &mount.op
+        && let Some(BindSource::Path(root)) = lower.last().cloned()
+    {
+        let source = BindSource::Path(root);
+        mount.op =
+            MountOp::Bind { source, access: Access::Writable, devices: false, optional: false, create: None };
+    }
+    plan.mount_points_on_host = true;
+}
+
+/// A root with the host's `/usr` to be bound into it, and files of its own.
+pub(crate) fn root(user: &User, name: &str) -> Result<PathBuf, Failed> {
+    let root = user.mkdir(name)?;
+    for (link, target) in
+        [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")]
+    {
+        std::os::unix::fs::symlink(target, root.join(link))?;
+    }
+    for directory in ["usr", "var/lib/directory"] {
+        user.mkdir(root.join(directory))?;
+    }
+    user.put(root.join("etc/whose"), "the root's\n")?;
+    user.put(root.join("etc/hosts"), "the root's hosts\n")?;
+    user.put(root.join("var/lib/directory/file"), "the root's\n")?;
+    Ok(root)
+}
+
+/// A layer with one file.
+pub(crate) fn layer(user: &User, name: &str, file: &str, text: &str) -> Result<PathBuf, Failed> {
+    let layer = user.mkdir(name)?;
+    user.put(layer.join(file), text)?;
+    Ok(layer)
+}
+
+/// `sbx --root`, with the host's programs in it.
+pub(crate) fn on(user: &User, root: &Path) -> Command {
+    let mut sbx = user.sbx();
+    given(&mut sbx, root);
+    sbx
+}
+
+/// The same arguments for another program.
+pub(crate) fn given<'c>(command: &'c mut Command, root: &Path) -> &'c mut Command {
+    command.arg("--root").arg(root).args(["--ro", "/usr"])
+}
+
+/// Runs a script on a root.
+pub(crate) fn script(user: &User, root: &Path, options: &[&str], script: &str) -> Result<Output, Failed> {
+    output(on(user, root).args(options).args(["sh", "-c", script]))
+}
+
+/// Where layers with names are kept.
+pub(crate) fn kept(user: &User, name: &str) -> PathBuf {
+    user.home().join(".local/state/sbx/layers").join(name)
+}
+
+/// The text of a file.
+pub(crate) fn text(path: impl AsRef<Path>) -> Result<String, Failed> {
+    let path = path.as_ref();
+    fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()).into())
+}
