@@ -133,7 +133,7 @@ fn everything(plan: &mut Plan) {
     let layer = |name: &str| BindSource::Path(dir.join(name));
     let uppers = [
         OverlayUpper::None,
-        OverlayUpper::Tmpfs { size: 1 << 20, inodes: 50 },
+        OverlayUpper::Tmpfs { size: 1 << 20, inodes: 50, otherwise: None },
         OverlayUpper::Directory { upper: dir.join("upper"), work: dir.join("work") },
     ];
     for (number, upper) in uppers.into_iter().enumerate() {

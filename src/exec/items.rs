@@ -148,10 +148,12 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
             let lower = sources.collect::<Result<Vec<_>, _>>()?;
             let directories = resolver.resolve_upper(index, upper)?;
             let upper = match (upper, directories) {
-                (OverlayUpper::Tmpfs { size, inodes }, _) => {
+                (OverlayUpper::Tmpfs { size, inodes, .. }, None) => {
                     Upper::Tmpfs { size: number(*size), inodes: number(*inodes) }
                 }
-                (OverlayUpper::Directory { .. }, Some((upper, work))) => Upper::Directory { upper, work },
+                (OverlayUpper::Directory { .. } | OverlayUpper::Tmpfs { .. }, Some((upper, work))) => {
+                    Upper::Directory { upper, work }
+                }
                 (OverlayUpper::Kept { .. }, Some((upper, work))) => Upper::Kept { upper, work },
                 _ => Upper::None,
             };

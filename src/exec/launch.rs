@@ -45,7 +45,7 @@ pub(super) fn run(
     let terminal = callers_terminal(mode, &mut prepared)?;
     let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
-    let mut place = Place::take(plan)?;
+    let mut place = Place::take(plan, std::mem::take(&mut prepared.taken.misses))?;
     let janitor = janitor(plan, &prepared, terminal.as_ref(), &mut place)?;
     let (control, inner_control) = control_socket().map_err(outside("make a socket"))?;
     let (setup, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;

@@ -33,6 +33,7 @@ mod prepare;
 mod protect;
 mod readback;
 mod relay;
+mod removal;
 mod resources;
 mod scope;
 mod signals;

@@ -37,9 +37,9 @@ pub(super) struct Place<'p> {
 }
 
 impl<'p> Place<'p> {
-    /// Registers the sandbox, and finds out where its cgroup can be made.
-    pub(super) fn take(plan: &'p Plan) -> Result<Self, ExecError> {
-        let mut place = Self { plan, entry: None, leaf: None, site: None, scope: false, misses: Vec::new() };
+    /// Registers the sandbox, and finds out where its cgroup can be made; goes on with these misses.
+    pub(super) fn take(plan: &'p Plan, misses: Vec<String>) -> Result<Self, ExecError> {
+        let mut place = Self { plan, entry: None, leaf: None, site: None, scope: false, misses };
         place.entry = place.register()?;
         place.find_site()?;
         Ok(place)

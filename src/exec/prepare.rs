@@ -17,7 +17,7 @@ use super::joined;
 use super::kept::Kept;
 use super::protect::{Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
-use super::sources::{Resolver, Source};
+use super::sources::{Resolver, Source, Taken};
 use super::walk;
 use seccompiler::BpfProgram;
 
@@ -109,8 +109,7 @@ pub(super) struct Prepared {
     pub(super) whole: Vec<(u32, OwnedFd)>,
     /// The sandbox is in a cgroup of its own.
     pub(super) has_cgroup: bool,
-    /// Layers that nobody else may write meanwhile.
-    pub(super) _layers: Vec<Kept>,
+    pub(super) taken: Taken,
     /// The processors that the caller may use, where a cgroup could change that.
     pub(super) affinity: Option<CpuSet>,
     /// Room for what a program that joins is started by.
@@ -126,7 +125,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         let Some(op) = op(&mut resolver, index, &mount.op)? else { continue };
         items.push(item(index, &mount.dest, op)?);
     }
-    let layers = resolver.check_links()?;
+    let taken = resolver.check_links()?;
     home::make_mount_points(plan, &items)?;
     let protection = Protection::of(plan, &writable_directories(plan, &items));
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
@@ -165,8 +164,8 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         environment: StringVector::new(environment.collect::<Result<_, _>>()?),
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
-        kept: kept(plan, &layers),
-        _layers: layers,
+        kept: kept(plan, &taken.layers),
+        taken,
         terminal: None,
         namespaces: walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)?,
         attached: Vec::with_capacity(2 * count),

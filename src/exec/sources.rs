@@ -15,7 +15,7 @@ use super::ExecError;
 use super::kept::Kept;
 use super::walk::{self, PathBuffer, Stop};
 use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
-use crate::sys::process;
+use crate::sys::{mount, process};
 
 /// A file's identity on this machine.
 pub(super) type FileId = (u64, u64);
@@ -70,9 +70,21 @@ pub(super) struct Resolver<'a> {
     writable: Vec<(usize, FileId)>,
     /// The directory of the last source, which no link leads to.
     last: Option<(PathBuf, OwnedFd)>,
-    /// Layers that are kept.
-    kept: Vec<Kept>,
+    taken: Taken,
 }
+
+/// What was taken, and made, on the way.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Layers that nobody else may write meanwhile.
+    pub(super) layers: Vec<Kept>,
+    /// What is not as it was wanted.
+    pub(super) misses: Vec<String>,
+}
+
+/// What is told of a layer that is not in memory.
+const UNBOUNDED: &str = "the writable layer is on disk and without bounds until the end: this kernel's tmpfs can't hold it \
+                         (Linux before 6.6)";
 
 fn id(status: &FileStat) -> FileId {
     (status.st_dev, status.st_ino)
@@ -97,7 +109,7 @@ impl<'a> Resolver<'a> {
             links: Vec::new(),
             writable: Vec::new(),
             last: None,
-            kept: Vec::new(),
+            taken: Taken::default(),
         })
     }
 
@@ -207,8 +219,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// Refuses links that lie in a directory which this plan lets the sandbox write: the last run may have planted them. Gives
-    /// the layers that were taken.
-    pub(super) fn check_links(self) -> Result<Vec<Kept>, ExecError> {
+    /// what was taken.
+    pub(super) fn check_links(self) -> Result<Taken, ExecError> {
         let planted = self.links.iter().find_map(|link| {
             let writable = self.writable.iter().find(|(_, id)| link.above.contains(id))?;
             Some((link, writable.0))
@@ -217,7 +229,7 @@ impl<'a> Resolver<'a> {
             Some((link, writable)) => {
                 Err(ExecError::PlantedSource { mount: link.mount, directory: link.path.clone(), writable })
             }
-            None => Ok(self.kept),
+            None => Ok(self.taken),
         }
     }
 
@@ -234,27 +246,36 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The upper and the work dir of an overlay.
+    /// The upper and the work dir of an overlay; none for one that is in memory or not written.
     pub(super) fn resolve_upper(
         &mut self,
         mount: usize,
         upper: &OverlayUpper,
     ) -> Result<Option<(CString, CString)>, ExecError> {
+        let origin = &self.plan.mounts[mount].origin;
         let (upper, work, access) = match upper {
-            OverlayUpper::None | OverlayUpper::Tmpfs { .. } => return Ok(None),
-            OverlayUpper::Directory { upper, work } => (upper, work, Access::Writable),
+            OverlayUpper::Directory { upper, work } => (upper.clone(), work.clone(), Access::Writable),
             OverlayUpper::Kept { directory, own } => {
-                let kept = Kept::take(directory, &self.plan.mounts[mount].origin)?;
-                let places = (kept.upper.clone(), kept.work.clone());
-                self.kept.push(kept);
-                (&places.0.clone(), &places.1.clone(), if *own { Access::ReadOnly } else { Access::Writable })
+                let access = if *own { Access::ReadOnly } else { Access::Writable };
+                self.keep(Kept::take(directory, origin)?, access)
             }
+            OverlayUpper::Tmpfs { otherwise: Some(layers), .. } if !mount::memory_holds_attributes() => {
+                self.taken.misses.push(UNBOUNDED.to_owned());
+                self.keep(Kept::passing(layers, origin)?, Access::ReadOnly)
+            }
+            OverlayUpper::None | OverlayUpper::Tmpfs { .. } => return Ok(None),
         };
-        let mut one = |path: &Path| {
-            let source = self.resolve(mount, &BindSource::Path(path.to_owned()), access)?;
-            source.map(|source| source.path).ok_or_else(|| self.missing(mount, path, Errno::ENOENT))
+        let mut one = |path: PathBuf| {
+            let source = self.resolve(mount, &BindSource::Path(path.clone()), access)?;
+            source.map(|source| source.path).ok_or_else(|| self.missing(mount, &path, Errno::ENOENT))
         };
         Ok(Some((one(upper)?, one(work)?)))
+    }
+
+    fn keep(&mut self, kept: Kept, access: Access) -> (PathBuf, PathBuf, Access) {
+        let places = (kept.upper.clone(), kept.work.clone(), access);
+        self.taken.layers.push(kept);
+        places
     }
 }
 

@@ -75,6 +75,10 @@ pub enum OverlayUpper {
         size: u64,
         /// Files.
         inodes: u64,
+        /// Where a directory is made for it, and removed at the end, on a kernel whose tmpfs can't hold what an overlay notes
+        /// (Linux before 6.6): without bounds, which is told. Without one, directories of lower layers can't be removed there.
+        #[serde(serialize_with = "bytes::optional_path")]
+        otherwise: Option<PathBuf>,
     },
     /// An upper dir of the host's, and a work dir on the same filesystem.
     Directory {

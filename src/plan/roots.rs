@@ -127,7 +127,8 @@ fn upper(
 ) -> Result<OverlayUpper, PlanError> {
     Ok(match &writable.value {
         WritableLayer::Tmpfs | WritableLayer::None => {
-            OverlayUpper::Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES }
+            let otherwise = host.state_home.as_ref().map(|state| state.join("sbx/layers"));
+            OverlayUpper::Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES, otherwise }
         }
         WritableLayer::Named(name) => {
             let state = host.state_home.as_ref().ok_or(PlanError::NoHome)?;

@@ -151,6 +151,17 @@ fn configure(
     check(result).map(drop)
 }
 
+/// Whether a tmpfs holds the user extended attributes by which an overlay marks things (Linux 6.6, tmpfs(5)): tried on a file in
+/// memory, which is on one.
+pub fn memory_holds_attributes() -> bool {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let Ok(file) = memfd_create(c"sbx", MFdFlags::MFD_CLOEXEC) else { return false };
+    // SAFETY: the name is a live NUL-terminated string, and the value one live byte.
+    let set =
+        unsafe { libc::fsetxattr(file.as_raw_fd(), c"user.sbx".as_ptr(), ptr::from_ref(&0_u8).cast(), 1, 0) };
+    set == 0
+}
+
 /// The number of the mount that `path` leads to.
 ///
 /// # Errors

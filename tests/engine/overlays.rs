@@ -13,7 +13,11 @@ use std::path::{Path, PathBuf};
 pub(crate) const EDITS: &[Edit] = &[
     ("overlay-ro", |plan| overlay(plan, layers(&user_dir()), OverlayUpper::None)),
     ("overlay-tmpfs", |plan| {
-        overlay(plan, layers(&user_dir()), OverlayUpper::Tmpfs { size: 256 << 10, inodes: 50 })
+        overlay(
+            plan,
+            layers(&user_dir()),
+            OverlayUpper::Tmpfs { size: 256 << 10, inodes: 50, otherwise: None },
+        )
     }),
     ("overlay-dir", |plan| {
         let dir = user_dir().join(odd(b"up,per:=\\"));
@@ -22,7 +26,7 @@ pub(crate) const EDITS: &[Edit] = &[
     }),
     ("overlay-one", |plan| {
         let lower = layers(&user_dir()).into_iter().take(1).collect();
-        overlay(plan, lower, OverlayUpper::Tmpfs { size: 1 << 20, inodes: 50 });
+        overlay(plan, lower, OverlayUpper::Tmpfs { size: 1 << 20, inodes: 50, otherwise: None });
     }),
     ("overlay-many", |plan| {
         let lower = (0..60).map(|n| BindSource::Path(user_dir().join(format!("many/{n}")))).collect();

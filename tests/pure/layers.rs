@@ -43,7 +43,7 @@ const INSIDE: [&str; 14] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 27] = [
+const OUTSIDE: [&str; 28] = [
     "attach",
     "bus",
     "cause",
@@ -65,6 +65,7 @@ const OUTSIDE: [&str; 27] = [
     "prepare",
     "protect",
     "relay",
+    "removal",
     "scope",
     "signals",
     "sources",

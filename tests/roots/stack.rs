@@ -1,15 +1,17 @@
 //! Layers over a root, and a throw-away layer for what is written.
 
 use crate::common::{Case, Snapshot, User, Verdict, case, output};
-use crate::stage::{given, layer, on, root, script};
+use crate::stage::{given, kept, layer, on, root, script};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(a_directory_is_the_root),
         case!(what_is_written_goes_nowhere),
+        case!(directories_can_go_too),
         case!(what_every_sandbox_has),
         case!(without_a_writable_layer),
         case!(the_topmost_first),
@@ -38,8 +40,7 @@ fn a_directory_is_the_root(user: &User) -> Verdict {
 /// With the root bound the same writes reach it; the overlay alone keeps them away.
 fn what_is_written_goes_nowhere(user: &User) -> Verdict {
     let root = root(user, "root")?;
-    let writes =
-        "echo new >/etc/new; echo changed >/etc/whose; rm -r /var/lib/directory; mkdir /opt; ln -s /x /link";
+    let writes = "echo new >/etc/new; echo changed >/etc/whose; rm /var/lib/directory/file; mkdir /opt; ln -s /x /link";
     let before = Snapshot::with_times(&root)?;
     script(user, &root, &[], writes)?.exits(0)?.stderr_is("")?;
     before.same_as(&Snapshot::with_times(&root)?)?;
@@ -47,11 +48,42 @@ fn what_is_written_goes_nowhere(user: &User) -> Verdict {
     let mut bound = user.edited("bound");
     output(given(&mut bound, &root).args(["sh", "-c", writes]))?.exits(0)?;
     let difference = before.difference(&Snapshot::with_times(&root)?);
-    for part in ["+ etc/new", "~ etc/whose", "- var/lib/directory", "+ opt", "+ link"] {
+    for part in ["+ etc/new", "~ etc/whose", "- var/lib/directory/file", "+ opt", "+ link"] {
         if !difference.contains(part) {
             return Err(format!("without the overlay {part} is missing in:\n{difference}").into());
         }
     }
+    Ok(())
+}
+
+/// That one is gone, and not only empty, is a mark that a tmpfs can hold since Linux 6.6. Before, the layer is on disk, which is
+/// told, and goes in the end, with modes and depths that a program may leave behind; so does what a killed one has left.
+fn directories_can_go_too(user: &User) -> Verdict {
+    let root = root(user, "root")?;
+    let before = Snapshot::with_times(&root)?;
+    let script_text =
+        "rm -r /var/lib/directory; ls /var/lib; mkdir /var/lib/directory; ls /var/lib/directory";
+    script(user, &root, &[], script_text)?.exits(0)?.stdout_is("")?.stderr_is("")?;
+    before.same_as(&Snapshot::with_times(&root)?)?;
+    let layers = kept(user, "");
+    let in_memory = sbx::sys::mount::memory_holds_attributes();
+    if !in_memory {
+        let left = user.mkdir(layers.join(".passing-1-1/upper/some"))?;
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o000))?;
+    }
+    let deep =
+        "mkdir -m 0 /closed; i=0; while [ $i -lt 300 ]; do mkdir d && cd d; i=$((i+1)); done; chmod 0 .";
+    let mut sbx = user.sbx();
+    sbx.arg("--root").arg(&root).args(["--ro", "/usr", "--chdir", "/var", "sh", "-c", deep]);
+    let out = output(&mut sbx)?;
+    out.exits(0)?;
+    if in_memory {
+        out.stderr_is("")?;
+        return Ok(());
+    }
+    out.stderr_has("the writable layer is on disk and without bounds until the end")?;
+    let names: Vec<_> = fs::read_dir(&layers)?.flatten().map(|entry| entry.file_name()).collect();
+    out.check(names.is_empty(), || format!("nothing should be left, not {names:?}"))?;
     Ok(())
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn layer(user: &User, name: &str, file: &str, text: &str) -> Result<P
 /// `sbx --root`, with the host's programs in it.
 pub(crate) fn on(user: &User, root: &Path) -> Command {
     let mut sbx = user.sbx();
-    given(&mut sbx, root);
+    // On kernels whose tmpfs can't hold a layer there is a warning.
+    given(sbx.arg("--quiet"), root);
     sbx
 }
 

@@ -9,10 +9,10 @@ fn overlay(plan: &Plan) -> (Vec<&Path>, &OverlayUpper) {
     let first = &plan.mounts[0];
     assert_eq!(first.dest, Path::new("/"));
     let MountOp::Overlay { lower, upper } = &first.op else { panic!("{:?}", first.op) };
-    let path = |source| match source {
-        BindSource::Path(path) => path.as_path(),
-        other => panic!("{other:?}"),
-    };
+    fn path(source: &BindSource) -> &Path {
+        let BindSource::Path(path) = source else { panic!("{source:?}") };
+        path
+    }
     (lower.iter().map(path).collect(), upper)
 }
 
