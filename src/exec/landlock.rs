@@ -39,7 +39,7 @@ pub(super) fn enforce(plan: &Plan, prepared: &Prepared) -> nix::Result<()> {
     }
     let mut created = ruleset.create().or(Err(Errno::EOPNOTSUPP))?;
     if let Some(abi) = files {
-        created = add_rules(created, abi, prepared)?;
+        created = add_rules(created, abi, prepared, plan.root.read_only)?;
     }
     let status = created.restrict_self().or(Err(Errno::EOPNOTSUPP))?;
     match status.ruleset {
@@ -66,13 +66,21 @@ fn abi_of(number: u32) -> ABI {
 
 /// A rule for each mount and file of the plan. Every directory may be listed: names alone are no secret that a mount would
 /// not hide.
-fn add_rules(mut created: RulesetCreated, abi: ABI, prepared: &Prepared) -> nix::Result<RulesetCreated> {
+fn add_rules(
+    mut created: RulesetCreated,
+    abi: ABI,
+    prepared: &Prepared,
+    root_is_sealed: bool,
+) -> nix::Result<RulesetCreated> {
     created = add_rule(created, c".", AccessFs::ReadDir.into())?;
     for item in &prepared.items {
-        let allowed = allowed(&item.op, abi);
+        let is_root = item.path.is_empty();
+        let mut allowed = allowed(&item.op, abi);
+        if is_root && root_is_sealed {
+            allowed &= AccessFs::from_read(abi);
+        }
         if !allowed.is_empty() {
-            let path = if item.path.is_empty() { c"." } else { item.path.as_c_str() };
-            created = add_rule(created, path, allowed)?;
+            created = add_rule(created, if is_root { c"." } else { item.path.as_c_str() }, allowed)?;
         }
     }
     Ok(created)

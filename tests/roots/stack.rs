@@ -14,6 +14,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(directories_can_go_too),
         case!(what_every_sandbox_has),
         case!(without_a_writable_layer),
+        case!(landlocks_rules_know_the_root),
         case!(the_topmost_first),
         case!(layers_alone),
         case!(sixty_layers),
@@ -112,6 +113,18 @@ fn without_a_writable_layer(user: &User) -> Verdict {
     out.stdout_is("fine\n")?;
     let refused = out.errors().matches("ead-only file system").count();
     out.check(refused == 5, || format!("all five should be refused, not {refused}"))?;
+    Ok(())
+}
+
+/// The files' rules once more: what can be written can, and a sealed root can't.
+fn landlocks_rules_know_the_root(user: &User) -> Verdict {
+    let root = root(user, "root")?;
+    let rules = ["--set", "landlock.files=true"];
+    let tries = "cat /etc/whose; echo new >/etc/new && cat /etc/new; echo x >x; echo x >/tmp/x; ls /tmp/x";
+    script(user, &root, &rules, tries)?.stdout_is("the root's\nnew\n/tmp/x\n")?.stderr_is("")?;
+    let sealed = [&rules[..], &["--set", "filesystem.writable=none"]].concat();
+    let out = script(user, &root, &sealed, "cat /etc/whose; echo new >/etc/new; ls /etc/new")?;
+    out.stdout_is("the root's\n")?.exits(2)?;
     Ok(())
 }
 
