@@ -17,15 +17,17 @@ const ROUNDS: usize = 1000;
 
 /// Removes `name` in a directory and all below. Links are not followed.
 pub(super) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
+    // Never the same name twice: what was moved before may still be there.
+    let mut moved = 0;
     for _ in 0..ROUNDS {
+        let before = moved;
         let top = match open(parent, name) {
             Err(Errno::ENOENT) => return Ok(()),
             top => top?,
         };
-        let mut moved = 0;
         clear(&top, top.try_clone().map_err(|_| Errno::EMFILE)?, 0, &mut moved)?;
         match unlinkat(parent, name.as_c_str(), UnlinkatFlags::RemoveDir) {
-            Err(Errno::ENOTEMPTY | Errno::EEXIST) if moved > 0 => {}
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) if moved > before => {}
             result => return result,
         }
     }
@@ -68,4 +70,35 @@ fn open(parent: impl AsFd, name: &std::ffi::CStr) -> nix::Result<OwnedFd> {
         fchmodat(&parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink)?;
     }
     openat(parent, name, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    #[test]
+    fn any_tree_goes_and_nothing_else() {
+        let place = std::env::temp_dir().join(format!("sbx-removal-{}", std::process::id()));
+        let (tree, kept) = (place.join("tree"), place.join("kept"));
+        fs::create_dir_all(&tree).unwrap();
+        fs::create_dir_all(kept.join("below")).unwrap();
+        symlink(&kept, tree.join("link")).unwrap();
+        for branch in ["a", "b"] {
+            let deep: PathBuf = std::iter::repeat_n("d", 450).collect();
+            let deep = tree.join(branch).join(deep);
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("file"), "").unwrap();
+            for closed in [deep.clone(), deep.ancestors().nth(200).unwrap().to_owned()] {
+                fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
+            }
+        }
+        let parent = OwnedFd::from(fs::File::open(&place).unwrap());
+        assert_eq!(remove(&parent, &CString::new("tree").unwrap()), Ok(()));
+        assert!(!tree.exists() && kept.join("below").exists());
+        assert_eq!(remove(&parent, &CString::new("tree").unwrap()), Ok(()));
+        fs::remove_dir_all(place).unwrap();
+    }
 }
