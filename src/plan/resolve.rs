@@ -207,7 +207,7 @@ fn layout(
         layout.add(layer, mount);
     }
     for (entry, layer) in profile.filesystem.entries.iter().zip(numbers) {
-        if base.root.is_host || !is_of_the_system(&entry.value) {
+        if base.root.overlay.is_none() || !is_of_the_system(&entry.value) {
             layout.add(layer, tokens.entry(entry)?);
         }
     }
