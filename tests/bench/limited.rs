@@ -10,6 +10,7 @@ use crate::{Effort, Problem, say};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Names the stand-in to the benchmark when it starts itself again as another user.
 const VARIABLE: &str = "SBX_BENCH_CGROUP";
@@ -57,6 +58,19 @@ impl Drop for StandIn {
     }
 }
 
+/// Root moves this process there while it already runs.
+fn wait_until_adopted(path: &str) -> Result<(), Problem> {
+    let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_there = || fs::read_to_string("/proc/self/cgroup").is_ok_and(|text| text.contains(&name));
+    for _ in 0..500 {
+        if is_there() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(format!("this process is not moved to {path}"))
+}
+
 /// Starts without limits, with them, and by the usual means.
 pub(crate) fn starts(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     let limits = "--memory 256M --cpus 1.5 --pids 200".split(' ').map(str::to_owned).collect();
@@ -64,6 +78,7 @@ pub(crate) fn starts(place: &Workplace, effort: Effort) -> Result<(), Problem> {
         match (place.has_manager(), std::env::var(VARIABLE)) {
             (true, _) => (limits, Some(contender::systemd_run(place))),
             (false, Ok(path)) => {
+                wait_until_adopted(&path)?;
                 let set = [format!("limits.cgroup-parent={path}"), "limits.cgroup=require".to_owned()];
                 (set.into_iter().flat_map(|set| ["--set".to_owned(), set]).collect(), None)
             }
