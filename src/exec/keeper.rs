@@ -39,7 +39,7 @@ pub(super) fn boxes(service: &Service, keeper: &Path) -> Result<Group, String> {
     }
 }
 
-/// There and in use: its cgroup may outlive the unit, empty, and then systemd doesn't know of it any more (seen with 260).
+/// There and in use: its cgroup may outlive the unit, empty, and then systemd doesn't know of it any more (seen with 262).
 fn ready(keeper: &Path) -> Option<Group> {
     let boxes = Group::open(&keeper.join(BOXES)).ok()?;
     if !Group::open(keeper).ok()?.has("populated") {
