@@ -10,33 +10,6 @@ use crate::cause::{Cause, KINDS, Machine, masked_proc, no_effect, unreadable_pro
 use crate::plan::{Mount, MountOp, Plan};
 use crate::sys::NO_EFFECT;
 
-/// The same where it is about an overlay, or a root that is one.
-fn of_layers(plan: &Plan, failure: Failure) -> Option<Cause> {
-    let is_overlay = |mount: &&Mount| matches!(mount.op, MountOp::Overlay { .. });
-    let root = plan.mounts.first().filter(is_overlay).filter(|mount| mount.dest == Path::new("/"));
-    let overlay = plan.mounts.get(failure.item as usize).filter(is_overlay);
-    match (failure.step, failure.errno) {
-        (Step::Target | Step::Create, Errno::EACCES | Errno::EOVERFLOW) if root.is_some() => {
-            Some(Cause::new(
-                "the directory above it is somebody else's in the root filesystem, and nothing can be made there",
-                "make it there beforehand, or use a root filesystem that is your own",
-            ))
-        }
-        (Step::Filesystem, Errno::EINVAL) if overlay.is_some() => Some(Cause::new(
-            "one of the directories has other filesystems mounted in it, or is on one that can't be a layer",
-            "name directories without mounts below them",
-        )),
-        (Step::Filesystem, Errno::EPERM | Errno::EACCES | Errno::ENODEV) if overlay.is_some() => {
-            let cause = Cause::new(
-                "this kernel has no overlays in user namespaces",
-                "use Linux 5.11 or later with overlayfs; `sbx doctor` looks closer",
-            );
-            Some(Machine::look().of_apparmor().unwrap_or(cause))
-        }
-        _ => None,
-    }
-}
-
 /// Why a step inside failed, where that is more than its errno.
 pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
     let mount = plan.mounts.get(failure.item as usize);
@@ -94,6 +67,33 @@ pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
                 _ => "a part of its path is not a directory",
             };
             Some(Cause::new(what, "choose another destination"))
+        }
+        _ => None,
+    }
+}
+
+/// The same where it is about an overlay, or a root that is one.
+fn of_layers(plan: &Plan, failure: Failure) -> Option<Cause> {
+    let is_overlay = |mount: &&Mount| matches!(mount.op, MountOp::Overlay { .. });
+    let root = plan.mounts.first().filter(is_overlay).filter(|mount| mount.dest == Path::new("/"));
+    let overlay = plan.mounts.get(failure.item as usize).filter(is_overlay);
+    match (failure.step, failure.errno) {
+        (Step::Target | Step::Create, Errno::EACCES | Errno::EOVERFLOW) if root.is_some() => {
+            Some(Cause::new(
+                "the directory above it is somebody else's in the root filesystem, and nothing can be made there",
+                "make it there beforehand, or use a root filesystem that is your own",
+            ))
+        }
+        (Step::Filesystem, Errno::EINVAL) if overlay.is_some() => Some(Cause::new(
+            "one of the directories has other filesystems mounted in it, or is on one that can't be a layer",
+            "name directories without mounts below them",
+        )),
+        (Step::Filesystem, Errno::EPERM | Errno::EACCES | Errno::ENODEV) if overlay.is_some() => {
+            let cause = Cause::new(
+                "this kernel has no overlays in user namespaces",
+                "use Linux 5.11 or later with overlayfs; `sbx doctor` looks closer",
+            );
+            Some(Machine::look().of_apparmor().unwrap_or(cause))
         }
         _ => None,
     }

@@ -228,7 +228,7 @@ fn source_in_words(mount: &Mount) -> String {
     }
 }
 
-/// Why there is no place for a mount.
+/// Why a layer can't be had.
 fn layer(path: &Path, errno: Errno) -> String {
     let why = match errno {
         Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
@@ -237,6 +237,7 @@ fn layer(path: &Path, errno: Errno) -> String {
     format!("cannot write the layer {}: {why}", quote(path))
 }
 
+/// Why there is no place for a mount.
 fn in_the_way(errno: Errno) -> String {
     match errno {
         Errno::ELOOP => "a symlink is there, which the sandbox may have planted".to_owned(),

@@ -109,6 +109,7 @@ pub(super) struct Prepared {
     pub(super) whole: Vec<(u32, OwnedFd)>,
     /// The sandbox is in a cgroup of its own.
     pub(super) has_cgroup: bool,
+    /// Layers that are held, and what is to be told of them.
     pub(super) taken: Taken,
     /// The processors that the caller may use, where a cgroup could change that.
     pub(super) affinity: Option<CpuSet>,

@@ -1,7 +1,7 @@
 //! Another root filesystem than the host's: a directory or an empty root, with layers over it, and where writes go.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::base::{ROOT_INODES, ROOT_SIZE};
 use super::entries::{Tokens, absolute, check_text};
@@ -10,6 +10,7 @@ use super::mount::{BindSource, Mount, MountOp, OverlayUpper};
 use crate::diag::escape;
 use crate::host::Host;
 use crate::invocation::Invocation;
+use crate::profile::value::PathTemplate;
 use crate::profile::{Filesystem, Origin, RootSource, Setting, WritableLayer};
 
 /// Layers that an overlay may have: their names go to the kernel in one string of 4,095 bytes.
@@ -34,27 +35,21 @@ pub(super) fn resolve(
     tokens: &Tokens<'_>,
 ) -> Result<Root, PlanError> {
     let host = tokens.host;
-    let source = source(filesystem, invocation);
+    let source = source(filesystem, invocation, host)?;
     let mut lower = layers(filesystem, invocation, host, tokens)?;
     let mut is_host = false;
     match &source.value {
-        Source::Profile(RootSource::Host) if lower.is_empty() => is_host = true,
-        Source::Profile(RootSource::Host) => {
+        RootSource::Host if lower.is_empty() => is_host = true,
+        RootSource::Host => {
             let hint =
                 "name another root filesystem with --root DIR, or take `--root empty` for the layers alone";
             return Err(conflict("cannot put layers over the host's system", &source.origin, hint));
         }
-        Source::Profile(RootSource::Empty) => {}
-        Source::Profile(RootSource::Image(_)) => {
+        RootSource::Empty => {}
+        RootSource::Image(_) => {
             return Err(PlanError::NotBuilt { what: "filesystem.root".to_owned(), origin: source.origin });
         }
-        Source::Profile(RootSource::Directory(template)) => {
-            lower.push(tokens.expand(template, &source.origin)?);
-        }
-        Source::Typed(path) => {
-            check_text(path, &source.origin)?;
-            lower.push(absolute(path, host)?);
-        }
+        RootSource::Directory(template) => lower.push(tokens.expand(template, &source.origin)?),
     }
     let origin = source.origin;
     let writable = &filesystem.writable;
@@ -82,26 +77,24 @@ pub(super) fn resolve(
     Ok(Root { is_host, overlay: Some(overlay), writable: writable.value != WritableLayer::None, origin })
 }
 
-/// Where the lowest layer is.
-enum Source {
-    /// What the profile says, or a word that it could say.
-    Profile(RootSource),
-    /// A path of the command line, which need not be text.
-    Typed(PathBuf),
-}
-
-fn source(filesystem: &Filesystem, invocation: &Invocation) -> Setting<Source> {
-    let Some(typed) = &invocation.root else {
-        let root = filesystem.root.clone();
-        return Setting::new(Source::Profile(root.value), root.origin);
-    };
+/// The option's root, or the profile's. A path of the command line need not be text.
+fn source(
+    filesystem: &Filesystem,
+    invocation: &Invocation,
+    host: &Host,
+) -> Result<Setting<RootSource>, PlanError> {
+    let Some(typed) = &invocation.root else { return Ok(filesystem.root.clone()) };
+    let origin = Origin::Flag(format!("--root {}", escape(typed)));
     let value = match typed.to_str() {
-        Some("host") => Source::Profile(RootSource::Host),
-        Some("empty") => Source::Profile(RootSource::Empty),
-        Some(text) if text.starts_with("image:") => Source::Profile(RootSource::Image(text.to_owned())),
-        _ => Source::Typed(typed.into()),
+        Some("host") => RootSource::Host,
+        Some("empty") => RootSource::Empty,
+        Some(text) if text.starts_with("image:") => RootSource::Image(text.to_owned()),
+        _ => {
+            check_text(Path::new(typed), &origin)?;
+            RootSource::Directory(PathTemplate::literal(&absolute(Path::new(typed), host)?))
+        }
     };
-    Setting::new(value, Origin::Flag(format!("--root {}", escape(typed))))
+    Ok(Setting::new(value, origin))
 }
 
 /// The lower dirs above the root, topmost first: those of the command line are above the profile's.

@@ -2,6 +2,7 @@
 
 use super::process;
 use super::text;
+use super::wait::wait_for_within;
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -108,21 +109,18 @@ impl Running {
         what: &str,
         mut ask: impl FnMut() -> Option<T>,
     ) -> Result<T, Failed> {
-        let start = Instant::now();
-        loop {
-            let ended = self.child.try_wait()?;
-            if let Some(answer) = ask() {
-                return Ok(answer);
-            }
-            if let Some(status) = ended {
-                return Err(self.told(&format!("NOT DONE: {what}"), &format!("ended with {status}")));
-            }
-            if start.elapsed() > limit {
+        let found = wait_for_within(limit, what, || {
+            let ended = self.child.try_wait().ok().flatten();
+            ask().map(Ok).or_else(|| ended.map(Err))
+        });
+        match found {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(status)) => Err(self.told(&format!("NOT DONE: {what}"), &format!("ended with {status}"))),
+            Err(late) => {
+                let late = late.message().unwrap_or_default().to_owned();
                 let tree = process::tree_text(self.pid());
-                let waited = format!("waited {} s in vain; processes:\n{tree}", limit.as_secs());
-                return Err(self.told(&format!("NOT DONE: {what}"), &waited));
+                Err(self.told(&format!("NOT DONE: {what}"), &format!("{late}; processes:\n{tree}")))
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -3,14 +3,27 @@
 use crate::common::edited::Edit;
 use crate::common::{Output, User, output};
 use libtest_mimic::Failed;
-use sbx::plan::{Access, BindSource, MountOp, Plan};
+use sbx::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The root is bound, and with it written: what would come of a root that were no overlay.
-pub(crate) const EDITS: &[Edit] = &[("bound", bound)];
+/// The walls off.
+pub(crate) const EDITS: &[Edit] =
+    &[("bound", bound), ("bare layer", bare_layer), ("unguarded", |plan| plan.guarded.clear())];
 
+/// The layer's directories are taken as they are: nobody looks at them, and nobody locks.
+fn bare_layer(plan: &mut Plan) {
+    for mount in &mut plan.mounts {
+        if let MountOp::Overlay { upper, .. } = &mut mount.op
+            && let OverlayUpper::Kept { directory, .. } = upper
+        {
+            *upper = OverlayUpper::Directory { upper: directory.join("upper"), work: directory.join("work") };
+        }
+    }
+}
+
+/// The root is bound, and with it written: what would come of a root that were no overlay.
 fn bound(plan: &mut Plan) {
     let overlay = plan.mounts.iter_mut().find(|mount| mount.dest == Path::new("/"));
     let Some(mount) = overlay else { return };
