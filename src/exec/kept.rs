@@ -4,7 +4,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::DirBuilder;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::ExecError;
 use super::removal;
+use super::subordinate;
+use crate::plan::Identity;
 use crate::profile::Origin;
 
 /// The upper dir's name, and the work dir's. What the upper dir's own mode is the root directory has.
@@ -28,8 +30,8 @@ pub(super) struct Kept {
     pub(super) upper: PathBuf,
     pub(super) work: PathBuf,
     pub(super) lock: Flock<OwnedFd>,
-    /// Where it is, if it is gone at the end.
-    passing: Option<(OwnedFd, CString)>,
+    /// Where it is, if it is gone at the end, and whose files it may hold.
+    passing: Option<(OwnedFd, CString, Identity)>,
 }
 
 impl Kept {
@@ -38,17 +40,18 @@ impl Kept {
         take(directory).map_err(|errno| of(directory, errno, origin))
     }
 
-    /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.
-    pub(super) fn passing(layers: &Path, origin: &Origin) -> Result<Self, ExecError> {
-        passing(layers).map_err(|errno| of(layers, errno, origin))
+    /// Makes a layer among the others for as long as this lives. Then what killed sandboxes have left of theirs goes, too.
+    pub(super) fn passing(layers: &Path, identity: &Identity, origin: &Origin) -> Result<Self, ExecError> {
+        passing(layers, identity).map_err(|errno| of(layers, errno, origin))
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Some((layers, name)) = &self.passing {
-            // What can't be removed now is when the next is made.
-            let _ = removal::remove(layers, name);
+        if let Some((layers, name, identity)) = &self.passing {
+            // What can't be removed now is when the next one ends.
+            remove(layers, name, identity);
+            sweep(layers, identity);
         }
     }
 }
@@ -71,22 +74,38 @@ fn take(directory: &Path) -> nix::Result<Kept> {
     Ok(Kept { upper: upper.0, work: work.0, lock, passing: None })
 }
 
-fn passing(layers: &Path) -> nix::Result<Kept> {
+fn passing(layers: &Path, identity: &Identity) -> nix::Result<Kept> {
     make(layers, 0o700)?;
     // Nobody makes one while another sweeps.
     let all = lock(layers, FlockArg::LockExclusive)?;
-    for entry in std::fs::read_dir(layers).into_iter().flatten().flatten() {
-        let is_left = |name: &OsStr| name.as_bytes().starts_with(PASSING.as_bytes());
-        if is_left(&entry.file_name()) && lock(&entry.path(), FlockArg::LockExclusiveNonblock).is_ok() {
-            let _ = removal::remove(&all, &CString::new(entry.file_name().as_bytes()).unwrap_or_default());
-        }
-    }
     let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let name = format!("{PASSING}{}-{}", std::process::id(), number.map_or(0, |time| time.subsec_nanos()));
     let mut kept = take(&layers.join(&name))?;
     let place = all.try_clone().map_err(|_| Errno::EMFILE)?;
-    kept.passing = Some((place, CString::new(name).unwrap_or_default()));
+    kept.passing = Some((place, CString::new(name).unwrap_or_default(), identity.clone()));
     Ok(kept)
+}
+
+/// Takes one away, with the files of subordinate owners in it.
+fn remove(layers: &OwnedFd, name: &CString, identity: &Identity) {
+    if removal::remove(layers, name).is_err() && identity.subordinate.is_some() {
+        let _ = subordinate::within(identity, || u8::from(removal::remove(layers, name).is_err()));
+    }
+}
+
+/// Takes those away that nobody has.
+fn sweep(layers: &OwnedFd, identity: &Identity) {
+    let path = format!("/proc/self/fd/{}", layers.as_raw_fd());
+    let all = layers.try_clone().ok().and_then(|all| Flock::lock(all, FlockArg::LockExclusive).ok());
+    if all.is_none() {
+        return;
+    }
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let is_left = |name: &OsStr| name.as_bytes().starts_with(PASSING.as_bytes());
+        if is_left(&entry.file_name()) && lock(&entry.path(), FlockArg::LockExclusiveNonblock).is_ok() {
+            remove(layers, &CString::new(entry.file_name().as_bytes()).unwrap_or_default(), identity);
+        }
+    }
 }
 
 fn make(path: &Path, mode: u32) -> nix::Result<()> {

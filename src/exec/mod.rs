@@ -39,6 +39,7 @@ mod scope;
 mod signals;
 mod sources;
 mod step;
+mod subordinate;
 mod supervise;
 mod unrunnable;
 mod walk;

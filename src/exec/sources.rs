@@ -261,7 +261,7 @@ impl<'a> Resolver<'a> {
             }
             OverlayUpper::Tmpfs { otherwise: Some(layers), .. } if !mount::memory_holds_attributes() => {
                 self.taken.misses.push(UNBOUNDED.to_owned());
-                self.keep(Kept::passing(layers, origin)?, Access::ReadOnly)
+                self.keep(Kept::passing(layers, &self.plan.identity, origin)?, Access::ReadOnly)
             }
             OverlayUpper::None | OverlayUpper::Tmpfs { .. } => return Ok(None),
         };

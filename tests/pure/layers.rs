@@ -43,7 +43,7 @@ const INSIDE: [&str; 14] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 28] = [
+const OUTSIDE: [&str; 29] = [
     "attach",
     "bus",
     "cause",
@@ -70,6 +70,7 @@ const OUTSIDE: [&str; 28] = [
     "signals",
     "sources",
     "step",
+    "subordinate",
     "supervise",
     "unrunnable",
 ];
