@@ -98,10 +98,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
         tell_janitor(socket).at(Step::Janitor)?;
     }
     signal::reset().at(Step::Signals)?;
-    match plan.identity.subordinate {
-        None => map_ids(inside.prepared),
-        Some(_) => await_ids(inside),
-    }?;
+    take_ids(inside)?;
     let caller_umask = process::umask(0).at(Step::Umask)?;
     if inside.prepared.loopback {
         network::loopback_up().at(Step::Loopback)?;
@@ -172,6 +169,13 @@ fn tie_to_parent(control: &OwnedFd) -> Result<()> {
 /// janitor waits for that too.
 fn tell_janitor(socket: &OwnedFd) -> nix::Result<()> {
     message::send_descriptor(socket, process::pidfd_of(getpid())?)
+}
+
+fn take_ids(inside: &Inside<'_>) -> Result<()> {
+    match inside.plan.identity.subordinate {
+        None => map_ids(inside.prepared),
+        Some(_) => await_ids(inside),
+    }
 }
 
 /// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).

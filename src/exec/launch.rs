@@ -20,7 +20,6 @@ use super::outer::CallersTerminal;
 use super::place::Place;
 use super::prepare::{OuterTerminal, Prepared};
 use super::signals::TakenSignals;
-use super::subordinate;
 use super::supervise::Supervisor;
 use super::{ExecError, Finished, Started, Times};
 use crate::cause::Machine;
@@ -65,8 +64,7 @@ pub(super) fn run(
         })
     };
     drop((report, inner_control));
-    let settled = map_ids(plan, pid, &control)
-        .and_then(|()| place.settle(pid.as_raw(), &pidfd, &control, janitor.as_ref()));
+    let settled = place.settle(pid.as_raw(), &pidfd, &control, janitor.as_ref());
     settled.inspect_err(|_| end(pid, &pidfd))?;
     let mut tell = || {
         let cgroup = place.leaf().map(|leaf| leaf.path());
@@ -151,16 +149,6 @@ fn make_process(plan: &Plan, place: &mut Place<'_>) -> Result<Option<(Pid, Owned
             }
         }
     }
-}
-
-/// Maps what PID 1 may not map itself, and tells it.
-fn map_ids(plan: &Plan, pid: Pid, control: &OwnedFd) -> Result<(), ExecError> {
-    if plan.identity.subordinate.is_some() {
-        subordinate::map(pid, &plan.identity)?;
-        // Where it is gone that is told by its report.
-        let _ = nix::unistd::write(control, &[0]);
-    }
-    Ok(())
 }
 
 /// Ends a sandbox that is not to run.

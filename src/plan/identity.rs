@@ -55,7 +55,7 @@ fn subordinate(map: &Setting<UidMap>, host: &Host) -> Result<Subordinate, PlanEr
         return Ok(Subordinate { uids: ranges(&ids.uids), gids: ranges(&ids.gids) });
     }
     Err(PlanError::Conflict {
-        why: format!("cannot map subordinate ids: {} gives {} none", missing.join(" and "), quote(&host.user)),
+        why: format!("cannot map subordinate ids: {} has none in {}", quote(&host.user), missing.join(" and in ")),
         origin: map.origin.clone(),
         hint: "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, with ids that nobody else has"
             .to_owned(),
@@ -77,8 +77,13 @@ fn ranges(given: &IdRanges) -> Vec<IdRange> {
 /// What PID 1 and the payload have.
 ///
 /// # Errors
-/// [`PlanError::Conflict`] for a capability that would undo a wall, or one without an id 0 to go with it.
-pub(super) fn privileges(profile: &Profile, invocation: &Invocation) -> Result<Privileges, PlanError> {
+/// [`PlanError::Conflict`] for a capability that would undo a wall, for one without an id 0 to go with it, and for one that marks
+/// files where others may run them.
+pub(super) fn privileges(
+    profile: &Profile,
+    invocation: &Invocation,
+    mounts: &[Mount],
+) -> Result<Privileges, PlanError> {
     let kept = &profile.privileges.capabilities;
     for capability in kept {
         let conflict = |why, hint: &str| PlanError::Conflict {
@@ -95,6 +100,7 @@ pub(super) fn privileges(profile: &Profile, invocation: &Invocation) -> Result<P
             return Err(conflict(why, &format!("leave it out; kept can be {}", names(&KEPT))));
         }
     }
+    check_marked_files(kept, mounts)?;
     Ok(Privileges {
         drop_capabilities: true,
         capabilities: kept.clone(),
@@ -112,11 +118,8 @@ fn names(capabilities: &[Capability]) -> String {
 
 /// A file that is marked so runs with its owner's ids, or with capabilities, for other users of the host as well: whoever can
 /// mark files must not write where others may run them.
-///
-/// # Errors
-/// [`PlanError::Conflict`] naming the first such place.
-pub(super) fn check_marked_files(privileges: &Privileges, mounts: &[Mount]) -> Result<(), PlanError> {
-    let marks = privileges.capabilities.iter().find(|kept| MARKS_FILES.contains(&kept.value));
+fn check_marked_files(kept: &[Setting<Capability>], mounts: &[Mount]) -> Result<(), PlanError> {
+    let marks = kept.iter().find(|kept| MARKS_FILES.contains(&kept.value));
     let Some(marks) = marks else { return Ok(()) };
     let Some(open) = mounts.iter().find(|mount| is_open_to_others(&mount.op)) else { return Ok(()) };
     Err(PlanError::Conflict {

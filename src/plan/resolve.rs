@@ -93,16 +93,11 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         root: &root,
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, desktop.mounts)?;
-    let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
-    let registry = registry(host, &mut layout);
-    let directory = directory(profile, invocation, host, &home, &layout)?;
+    let LaidOut { mounts, shown, registry, directory } = lay_out(profile, invocation, &base, desktop.mounts)?;
     let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
-    let privileges = identity::privileges(profile, invocation)?;
-    let mounts = layout.into_mounts();
-    identity::check_marked_files(&privileges, &mounts)?;
+    let privileges = identity::privileges(profile, invocation, &mounts)?;
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -179,6 +174,28 @@ fn namespaces(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
         time: profile.namespaces.time.clone(),
         nested,
     })
+}
+
+/// What all mounts together come to.
+struct LaidOut {
+    mounts: Vec<Mount>,
+    shown: Vec<arguments::Shown>,
+    registry: Option<PathBuf>,
+    directory: Setting<Directory>,
+}
+
+fn lay_out(
+    profile: &Profile,
+    invocation: &Invocation,
+    base: &Base<'_>,
+    desktop: Vec<Mount>,
+) -> Result<LaidOut, PlanError> {
+    let host = base.host;
+    let mut layout = layout(profile, invocation, &tokens(host, base.home), base, desktop)?;
+    let shown = arguments::show(&mut layout, profile, host, base.runtime_dir)?;
+    let registry = registry(host, &mut layout);
+    let directory = directory(profile, invocation, host, base.home, &layout)?;
+    Ok(LaidOut { mounts: layout.into_mounts(), shown, registry, directory })
 }
 
 fn layout(

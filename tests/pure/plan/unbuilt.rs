@@ -5,11 +5,9 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 14] = [
+const KEYS: [(&str, &[&str], &[&str]); 12] = [
     ("filesystem.root", &["\"image:debian\""], &["\"host\"", "\"empty\"", "\"/srv/root\""]),
     ("filesystem.cwd", &["\"overlay\""], &["\"none\"", "\"rw\"", "\"ro\""]),
-    ("privileges.uid", &["\"subordinate\""], &["\"same\"", "\"root\""]),
-    ("privileges.capabilities", &["[\"CAP_NET_ADMIN\"]"], &["[]"]),
     ("network.mode", &["\"private\"", "\"proxy\""], &["\"none\"", "\"host\""]),
     ("network.allow", &["[\"example.org\"]"], &["[]"]),
     ("network.deny", &["[\"example.org\"]"], &["[]"]),
