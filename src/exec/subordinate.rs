@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -15,6 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, pipe2, setgroups};
 
 use super::ExecError;
+use crate::cgroup::wait;
 use crate::diag::{errno_words, escape};
 use crate::plan::{IdRange, Identity, Subordinate};
 use crate::sys::process::{self, Change, Forked};
@@ -22,6 +25,10 @@ use crate::sys::process::{self, Change, Forked};
 /// Where distributions install them. Nobody but root can have put them there.
 const PLACES: [&str; 5] = ["/usr/bin", "/bin", "/run/wrappers/bin", "/usr/sbin", "/sbin"];
 
+/// How long they may take: user databases can be far away.
+const TIME: Duration = Duration::from_secs(10);
+
+const REFUSED: &str = "see that /etc/subuid and /etc/subgid give you ids, and that newuidmap and newgidmap are root's and set-uid";
 const PACKAGE: &str = "install the package uidmap (newuidmap and newgidmap, of shadow-utils)";
 
 /// The two maps of a plan, as `/proc/PID/uid_map` has them: lines of inside, outside, count.
@@ -29,8 +36,8 @@ pub(super) fn maps(identity: &Identity) -> [String; 2] {
     let map = |inside: u32, outside: u32, further: fn(&Subordinate) -> &Vec<IdRange>| {
         let own = IdRange { inside, outside, count: 1 };
         let further = identity.subordinate.iter().flat_map(further);
-        let line = |range: &IdRange| format!("{} {} {}\n", range.inside, range.outside, range.count);
-        [own].iter().chain(further).map(line).collect()
+        let line = |range: &IdRange| format!("{} {} {}", range.inside, range.outside, range.count);
+        [own].iter().chain(further).map(line).collect::<Vec<_>>().join("\n")
     };
     [
         map(identity.uid, identity.outside_uid, |ids| &ids.uids),
@@ -43,27 +50,56 @@ pub(super) fn maps(identity: &Identity) -> [String; 2] {
 /// # Errors
 /// [`ExecError::Unmet`] with what the program said.
 pub(super) fn map(pid: Pid, identity: &Identity) -> Result<(), ExecError> {
-    for (name, map) in ["newuidmap", "newgidmap"].into_iter().zip(maps(identity)) {
+    let [uids, gids] = maps(identity);
+    let mappers = [Mapper::start("newuidmap", pid, &uids)?, Mapper::start("newgidmap", pid, &gids)?];
+    mappers.into_iter().try_for_each(Mapper::finish)
+}
+
+/// One of the two programs, at work; gone when this is.
+struct Mapper {
+    name: &'static str,
+    child: Child,
+}
+
+impl Mapper {
+    /// Nothing of the caller's environment comes along, and a key that ends sbx is not its business.
+    fn start(name: &'static str, pid: Pid, map: &str) -> Result<Self, ExecError> {
         let program = find(name)?;
         let mut command = Command::new(&program);
         command.arg(pid.to_string()).args(map.split_whitespace());
-        command
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let output = command.output().map_err(|error| unmet(errno_of(&error), None))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().last().unwrap_or_default().trim().to_owned();
-            let why =
-                if last.is_empty() { format!("{name} failed ({})", output.status) } else { escape(&last) };
-            let hint = "see that /etc/subuid and /etc/subgid give you ids, and that root owns newuidmap and newgidmap, set-uid";
-            return Err(unmet(why, Some(hint)));
-        }
+        command.env_clear().current_dir("/").process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|error| unmet(errno_of(&error), None))?;
+        Ok(Self { name, child })
     }
-    Ok(())
+
+    fn finish(mut self) -> Result<(), ExecError> {
+        let ended = wait(TIME, || self.child.try_wait().transpose());
+        let Some(ended) = ended else {
+            return Err(unmet(format!("{} did not answer within {} s", self.name, TIME.as_secs()), None));
+        };
+        let status = ended.map_err(|error| unmet(errno_of(&error), None))?;
+        if status.success() {
+            return Ok(());
+        }
+        let mut said = Vec::new();
+        if let Some(pipe) = self.child.stderr.take() {
+            let _ = pipe.take(4096).read_to_end(&mut said);
+        }
+        let said = String::from_utf8_lossy(&said);
+        let why = match said.lines().last().map(str::trim) {
+            Some(last) if !last.is_empty() => escape(last),
+            _ => format!("{} failed ({status})", self.name),
+        };
+        Err(unmet(why, Some(REFUSED)))
+    }
+}
+
+impl Drop for Mapper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// The program's path, if it is one that may be trusted with this, and that can do it.
