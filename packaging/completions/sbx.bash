@@ -6,7 +6,7 @@
 # The options of a verb, in REPLY; `=` where a value follows.
 _sbx_options() {
   local messages='--help --verbose --quiet --color='
-  local settings='--profile= --set= --strict --ro= --rw= --hide= --tmpfs= --root= --layer= --cwd= --chdir= --net=
+  local settings='--profile= --set= --strict --ro= --rw= --hide= --tmpfs= --overlay= --root= --layer= --cwd= --chdir= --net=
     --memory= --swap= --cpus= --pids= --timeout= --env= --hostname= --name= --keep-fd= --die-with-parent --status-fd= --report'
   case $1 in
     run) REPLY="$settings $messages --version" ;;
@@ -60,14 +60,14 @@ _sbx_files() {
 _sbx_value() {
   local verb=$1 option=$2 typed=$3 choices='' keys='
     description app-id toolchains filesystem.arguments filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide
-    filesystem.tmpfs filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime
+    filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime
     namespaces.time.monotonic privileges.uid network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight
     limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority
     limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny
     landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback
     devices.gpu lifecycle.background terminal.mode'
   case $verb$option in
-    *--cwd) choices='rw ro none' ;;
+    *--cwd) choices='rw ro overlay none' ;;
     *--net) choices='none host' ;;
     *--color) choices='auto always never' ;;
     profiles--format) choices='text json names' ;;
@@ -90,7 +90,7 @@ _sbx_value() {
     *--env) [[ $typed == *=* ]] || _sbx_reply -e ;;
     # Readline's own completion quotes best.
     *--ro | *--rw | *--hide | *--tmpfs | *--root | *--layer) compopt -o default ;;
-    *--chdir) compopt -o dirnames ;;
+    *--chdir | *--overlay) compopt -o dirnames ;;
   esac
   [[ ! $choices ]] || _sbx_reply -W "$choices"
 }

@@ -12,7 +12,7 @@ function __sbx_line
     end
     echo $verb
     # A value follows these, and a group of short options that `p` ends.
-    set -l valued profile set ro rw hide tmpfs root layer cwd chdir net memory swap cpus pids timeout env hostname name keep-fd color status-fd format
+    set -l valued profile set ro rw hide tmpfs overlay root layer cwd chdir net memory swap cpus pids timeout env hostname name keep-fd color status-fd format
     while contains $verb run explain exec; and set -q words[1]
         set -l word $words[1]
         set -e words[1]
@@ -89,7 +89,7 @@ function __sbx_keys
     string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
     set -l keys \
         description app-id toolchains filesystem.arguments filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide \
-        filesystem.tmpfs filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
+        filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
         namespaces.time.monotonic privileges.uid network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight \
         limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority \
         limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny \
@@ -127,9 +127,10 @@ complete -c sbx -n '__sbx_in run explain' -l ro -r -F -d 'Show P read-only'
 complete -c sbx -n '__sbx_in run explain' -l rw -r -F -d 'Let P be written'
 complete -c sbx -n '__sbx_in run explain' -l hide -r -F -d "Cover P with something empty that can't be opened"
 complete -c sbx -n '__sbx_in run explain' -l tmpfs -r -F -d 'Put an empty tmpfs at DEST'
+complete -c sbx -n '__sbx_in run explain' -l overlay -x -a '(__fish_complete_directories)' -d 'Let DIR be written, and keep the changes apart'
 complete -c sbx -n '__sbx_in run explain' -l root -x -a '(__fish_complete_directories)' -d 'Use another root filesystem'
 complete -c sbx -n '__sbx_in run explain' -l layer -x -a '(__fish_complete_directories)' -d 'Stack DIR over the root filesystem, topmost first'
-complete -c sbx -n '__sbx_in run explain' -l cwd -x -a 'rw ro none' -d 'What the sandbox gets of the working directory'
+complete -c sbx -n '__sbx_in run explain' -l cwd -x -a 'rw ro overlay none' -d 'What the sandbox gets of the working directory'
 complete -c sbx -n '__sbx_in run explain exec' -l chdir -x -a '(__fish_complete_directories)' -d 'Start in DIR'
 complete -c sbx -n '__sbx_in run explain' -l net -x -a 'none host' -d 'What the network reaches'
 complete -c sbx -n '__sbx_in run explain' -l memory -x -d 'Memory of all its processes together, such as 512M'

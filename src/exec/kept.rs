@@ -2,7 +2,7 @@
 //! end where a tmpfs can't hold one.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -10,11 +10,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, renameat2};
+use nix::sys::stat::{Mode, fchmod, fstat, stat};
 
 use super::ExecError;
 use super::removal;
+use crate::layers::Record;
 use crate::profile::Origin;
+use crate::sys::mount as sys_mount;
 
 /// The upper dir's name, and the work dir's. What the upper dir's own mode is the root directory has.
 const DIRECTORIES: [(&str, u32); 2] = [("upper", 0o755), ("work", 0o700)];
@@ -30,6 +33,33 @@ pub(super) struct Kept {
     pub(super) lock: Flock<OwnedFd>,
     /// Where it is, if it is gone at the end.
     passing: Option<(OwnedFd, CString)>,
+    /// What it is for, if it has the changes to a directory.
+    pub(super) changes: Option<Changes>,
+}
+
+/// What a layer has the changes of.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// The layer's name.
+    pub(super) name: String,
+    /// The directory, without links in its path.
+    pub(super) directory: PathBuf,
+    /// The mode of the upper dir when it was taken.
+    mode: u32,
+}
+
+/// Where layers are, locked: nobody else makes one meanwhile, or takes away what was left.
+pub(super) struct Layers(Flock<OwnedFd>);
+
+/// A layer to be made for what is changed in a directory.
+pub(super) struct NewLayer<'l> {
+    pub(super) place: Layers,
+    pub(super) layers: &'l Path,
+    pub(super) stem: &'l str,
+    /// The directory's mode.
+    pub(super) mode: u32,
+    /// What is written in it.
+    pub(super) record: Record,
 }
 
 impl Kept {
@@ -40,17 +70,66 @@ impl Kept {
 
     /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.
     pub(super) fn passing(layers: &Path, origin: &Origin) -> Result<Self, ExecError> {
-        passing(layers).map_err(|errno| of(layers, errno, origin))
+        let passing = || passing(&sweep(layers)?, layers);
+        passing().map_err(|errno| of(layers, errno, origin))
+    }
+
+    /// Locks the place where layers are, which is made if need be. What killed sandboxes have left of theirs goes.
+    pub(super) fn place(layers: &Path, origin: &Origin) -> Result<Layers, ExecError> {
+        sweep(layers).map_err(|errno| of(layers, errno, origin))
+    }
+
+    /// Makes a layer for what is changed in a directory: whole, before it has its name.
+    pub(super) fn changes(new: NewLayer<'_>, origin: &Origin) -> Result<Self, ExecError> {
+        let layers = new.layers;
+        changes(new).map_err(|errno| of(layers, errno, origin))
+    }
+
+    /// Takes such a layer of an earlier run.
+    pub(super) fn changes_again(
+        place: Layers,
+        layers: &Path,
+        name: &str,
+        directory: &Path,
+        origin: &Origin,
+    ) -> Result<Self, ExecError> {
+        let mut kept = Self::take(&layers.join(name), origin)?;
+        drop(place);
+        let mode = stat(&kept.upper).map_err(|errno| of(layers, errno, origin))?.st_mode;
+        kept.changes = Some(Changes { name: name.to_owned(), directory: directory.to_owned(), mode });
+        Ok(kept)
+    }
+
+    /// Whether nothing was changed: there is no entry, and the directory itself is as it was but for its times.
+    pub(super) fn is_empty(&self) -> bool {
+        let Some(Changes { mode, .. }) = &self.changes else { return false };
+        let Ok(upper) = open_directory(&self.upper) else { return false };
+        fstat(&upper).is_ok_and(|status| status.st_mode == *mode)
+            && !sys_mount::has_attributes(&upper)
+            && std::fs::read_dir(&self.upper).is_ok_and(|mut entries| entries.next().is_none())
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        // What can't be removed now is when the next is made.
         if let Some((layers, name)) = &self.passing {
-            // What can't be removed now is when the next is made.
             let _ = removal::remove(layers, name);
+        } else if let Some(Changes { name, .. }) = self.changes.as_ref().filter(|_| self.is_empty()) {
+            let layers = self.upper.ancestors().nth(2).map(open_directory);
+            if let (Some(Ok(layers)), Ok(name)) = (layers, CString::new(name.as_bytes())) {
+                let _ = discard(&layers, &name);
+            }
         }
     }
+}
+
+/// Takes a layer away that its caller has locked: it has another name first, so that a kill leaves none in part, and what it
+/// leaves goes when the next layer is made.
+pub(super) fn discard(layers: &OwnedFd, name: &CStr) -> nix::Result<()> {
+    let passing = CString::new(passing_name()).unwrap_or_default();
+    renameat2(layers, name, layers, passing.as_c_str(), RenameFlags::RENAME_NOREPLACE)?;
+    removal::remove(layers, &passing)
 }
 
 fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {
@@ -68,10 +147,10 @@ fn take(directory: &Path) -> nix::Result<Kept> {
             return Err(Errno::ELOOP);
         }
     }
-    Ok(Kept { upper: upper.0, work: work.0, lock, passing: None })
+    Ok(Kept { upper: upper.0, work: work.0, lock, passing: None, changes: None })
 }
 
-fn passing(layers: &Path) -> nix::Result<Kept> {
+fn sweep(layers: &Path) -> nix::Result<Layers> {
     make(layers, 0o700)?;
     // Nobody makes one while another sweeps.
     let all = lock(layers, FlockArg::LockExclusive)?;
@@ -81,21 +160,72 @@ fn passing(layers: &Path) -> nix::Result<Kept> {
             let _ = removal::remove(&all, &CString::new(entry.file_name().as_bytes()).unwrap_or_default());
         }
     }
+    Ok(Layers(all))
+}
+
+/// A name that no other layer has.
+fn passing_name() -> String {
     let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let name = format!("{PASSING}{}-{}", std::process::id(), number.map_or(0, |time| time.subsec_nanos()));
+    format!("{PASSING}{}-{}", std::process::id(), number.map_or(0, |time| time.subsec_nanos()))
+}
+
+fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
+    let name = passing_name();
     let mut kept = take(&layers.join(&name))?;
-    let place = all.try_clone().map_err(|_| Errno::EMFILE)?;
+    let place = place.0.try_clone().map_err(|_| Errno::EMFILE)?;
     kept.passing = Some((place, CString::new(name).unwrap_or_default()));
     Ok(kept)
 }
 
+fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
+    let NewLayer { place, layers, stem, mode, record } = new;
+    let mut kept = passing(&place, layers)?;
+    let upper = open_directory(&kept.upper)?;
+    sys_mount::hold_attributes(&upper)?;
+    // The root of an overlay is what its upper dir is.
+    fchmod(&upper, Mode::from_bits_truncate(mode & 0o7777))?;
+    let mode = fstat(&upper)?.st_mode;
+    let directory = record.directory.clone();
+    let made = kept.upper.parent().unwrap_or(layers).to_owned();
+    record.write(&made).map_err(errno_of)?;
+    let last = std::fs::read_dir(layers).into_iter().flatten().flatten();
+    let last = last.filter_map(|entry| number_of(&entry.file_name(), stem)).max().unwrap_or(0);
+    for number in last.saturating_add(1)..=u64::MAX {
+        let name = format!("{stem}-{number}");
+        match renameat2(&*place.0, &made, &*place.0, name.as_str(), RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) => {
+                kept.passing = None;
+                let [upper, work] = DIRECTORIES.map(|(part, _)| layers.join(&name).join(part));
+                (kept.upper, kept.work) = (upper, work);
+                kept.changes = Some(Changes { name, directory, mode });
+                return Ok(kept);
+            }
+            Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EEXIST)
+}
+
+/// The number of a layer with this stem.
+fn number_of(name: &OsStr, stem: &str) -> Option<u64> {
+    name.to_str()?.strip_prefix(stem)?.strip_prefix('-')?.parse().ok()
+}
+
 fn make(path: &Path, mode: u32) -> nix::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    made.map_err(errno_of)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
 }
 
 fn lock(directory: &Path, how: FlockArg) -> nix::Result<Flock<OwnedFd>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = nix::fcntl::open(directory, flags, nix::sys::stat::Mode::empty())?;
-    Flock::lock(opened, how).map_err(|(_, errno)| errno)
+    Flock::lock(open_directory(directory)?, how).map_err(|(_, errno)| errno)
 }

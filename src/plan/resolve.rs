@@ -9,7 +9,9 @@ use super::entries::{self, Layout, Tokens};
 use super::environment::Facts;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Namespaces, Plan, PlanError, Privileges, Root};
-use super::{arguments, command, desktop, environment, limits, protect, roots, toolchains, unbuilt, walls};
+use super::{
+    arguments, changes, command, desktop, environment, limits, protect, roots, toolchains, unbuilt, walls,
+};
 use crate::diag::quote;
 use crate::host::{DesktopParts, Host, Wanted, WorkingDirectory};
 use crate::invocation::Invocation;
@@ -246,14 +248,9 @@ fn check_private_home(profile: &Profile, host: &Host) -> Result<(), PlanError> {
 fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount>, PlanError> {
     let access = match cwd.value {
         CwdMode::None => return Ok(None),
-        CwdMode::Ro => Access::ReadOnly,
-        CwdMode::Rw => Access::Writable,
-        CwdMode::Overlay => {
-            return Err(PlanError::NotBuilt {
-                what: "filesystem.cwd".to_owned(),
-                origin: cwd.origin.clone(),
-            });
-        }
+        CwdMode::Ro => Some(Access::ReadOnly),
+        CwdMode::Rw => Some(Access::Writable),
+        CwdMode::Overlay => None,
     };
     let path = match &host.cwd {
         WorkingDirectory::Known(path) => path,
@@ -277,12 +274,15 @@ fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount
     if let Some(why) = why {
         return Err(PlanError::WorkingDirectoryTooWide { path: path.clone(), why });
     }
-    let op = MountOp::Bind {
-        source: BindSource::Path(path.clone()),
-        access,
-        devices: false,
-        optional: false,
-        create: None,
+    let op = match access {
+        None => changes::overlay(path, None, false, host, &cwd.origin)?,
+        Some(access) => MountOp::Bind {
+            source: BindSource::Path(path.clone()),
+            access,
+            devices: false,
+            optional: false,
+            create: None,
+        },
     };
     Ok(Some(Mount { dest: path.clone(), op, origin: cwd.origin.clone() }))
 }

@@ -247,12 +247,10 @@ fn options_that_are_not_built(user: &User) -> Verdict {
     let leave = Some("leave the option out");
     for (options, shown) in [
         (&["--root", "image:x"][..], "--root image:x"),
-        (&["--cwd", "overlay"], "--cwd overlay"),
         (&["--net", "private"], "--net private"),
         (&["--net", "proxy"], "--net proxy"),
         (&["--allow-host", "example.org"], "--allow-host"),
         (&["--publish", "80"], "--publish"),
-        (&["--overlay", "."], "--overlay ."),
         (&["--set", "network.mode=proxy"], "--set network.mode=proxy"),
     ] {
         refuses(user, &[(options, &format!("cannot use `{shown}`: not built yet"), leave)])?;
