@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Completion of sbx(1) in bash, with or without bash-completion. It runs nothing but `sbx
-# profiles` and `sbx ps`.
+# profiles`, `sbx ps` and `sbx layers`.
 # tests/docs compares the lists with the program, tests/completions tries them out.
 
 # The options of a verb, in REPLY; `=` where a value follows.
@@ -19,6 +19,8 @@ _sbx_options() {
     pause | resume | limit) REPLY="$messages" ;;
     stop) REPLY="$messages --grace=" ;;
     exec) REPLY="$messages --env= --chdir=" ;;
+    layers) REPLY="$messages --format=" ;;
+    discard) REPLY="$messages" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -71,6 +73,7 @@ _sbx_value() {
     *--net) choices='none host' ;;
     *--color) choices='auto always never' ;;
     profiles--format) choices='text json names' ;;
+    layers--format) choices='text json names' ;;
     ps--format) choices='text json names' ;;
     *--format) choices='text json' ;;
     *--profile)
@@ -99,6 +102,11 @@ _sbx_value() {
 _sbx_sandboxes() {
   # Whatever the line calls sbx: what somebody has only typed is not run.
   _sbx_reply -W "$(command sbx ps --format names 2>/dev/null </dev/null)"
+}
+
+# The layers that are kept.
+_sbx_layers() {
+  _sbx_reply -W "$(command sbx layers --format names 2>/dev/null </dev/null)"
 }
 
 # Whether the next word is the value of this one; REPLY is what it is called in full.
@@ -166,13 +174,14 @@ _sbx_word() {
         _sbx_reply -W 'memory= memory-high= swap= cpus= cpu-weight= cpuset= pids= io= io-weight='
       fi
       ;;
+    discard) _sbx_layers ;;
     completions) _sbx_reply -W 'bash zsh fish' ;;
   esac
 }
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

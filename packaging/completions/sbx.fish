@@ -1,4 +1,4 @@
-# Completion of sbx(1) in fish. It runs nothing but `sbx profiles` and `sbx ps`.
+# Completion of sbx(1) in fish. It runs nothing but `sbx profiles`, `sbx ps` and `sbx layers`.
 # tests/docs compares the lists with the program, tests/completions tries them out.
 
 # Prints the verb; then whether the cursor is among sbx's own words (`own`), at the command (`command`) or behind it
@@ -6,7 +6,7 @@
 function __sbx_line
     set -l words (commandline -opc)[2..-1]
     set -l verb run
-    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec completions version help
+    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help
         set verb $words[1]
         set -e words[1]
     end
@@ -76,6 +76,11 @@ function __sbx_sandboxes
     command sbx ps --format names 2>/dev/null </dev/null
 end
 
+# The layers that are kept.
+function __sbx_layers
+    command sbx layers --format names 2>/dev/null </dev/null
+end
+
 # A sandbox, and what `sbx limit` can change of it.
 function __sbx_limits
     if not string match -qv -- '-*' (commandline -opc)[3..-1]
@@ -111,6 +116,8 @@ complete -c sbx -n __sbx_at_first -a resume -d 'let it go on'
 complete -c sbx -n __sbx_at_first -a stop -d 'end one'
 complete -c sbx -n __sbx_at_first -a limit -d 'set new limits for one'
 complete -c sbx -n __sbx_at_first -a exec -d 'run a further program in one'
+complete -c sbx -n __sbx_at_first -a layers -d 'list the layers that are kept'
+complete -c sbx -n __sbx_at_first -a discard -d 'remove some'
 complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
 complete -c sbx -n __sbx_at_first -a version -d 'print the version'
 complete -c sbx -n __sbx_at_first -a help -d 'print this text'
@@ -118,6 +125,7 @@ complete -c sbx -n __sbx_takes_command -a '(__sbx_command)'
 complete -c sbx -n '__sbx_in check' -a '(__sbx_files)'
 complete -c sbx -n '__sbx_in stats pause resume stop exec' -a '(__sbx_sandboxes)'
 complete -c sbx -n '__sbx_in limit' -a '(__sbx_limits)'
+complete -c sbx -n '__sbx_in discard' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in completions' -a 'bash zsh fish'
 
 complete -c sbx -n '__sbx_in run explain' -s p -l profile -x -a '(__sbx_profiles)' -d 'Use this profile'
@@ -148,11 +156,11 @@ complete -c sbx -n '__sbx_in run explain' -l report -d 'Say at the end what was 
 complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
 complete -c sbx -n '__sbx_in explain doctor stats' -l format -x -a 'text json' -d 'For people or for programs'
 complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
-complete -c sbx -n '__sbx_in profiles ps' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
+complete -c sbx -n '__sbx_in profiles ps layers' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
 complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
 complete -c sbx -n '__sbx_in stats' -s w -l watch -d 'Say it again every second, until Ctrl-C'
 complete -c sbx -n '__sbx_in stop' -l grace -x -d 'How long the command may take to end'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s h -l help -d 'Print this text'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s v -l verbose -d 'Say which profile is used'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s q -l quiet -d 'Print no warnings'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -l color -x -a 'auto always never' -d 'Colour in messages'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -l color -x -a 'auto always never' -d 'Colour in messages'

@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fchmod, fstat, stat};
 
 use super::ExecError;
 use super::removal;
-use crate::layers::Record;
+use crate::layers::{LayersError, Record, is_layer};
 use crate::profile::Origin;
 use crate::sys::mount as sys_mount;
 
@@ -132,6 +132,24 @@ pub(super) fn discard(layers: &OwnedFd, name: &CStr) -> nix::Result<()> {
     removal::remove(layers, &passing)
 }
 
+/// Removes a layer that no sandbox writes, with all that is in it.
+///
+/// # Errors
+/// [`LayersError`]: nothing was removed, except where the kernel says no to a part.
+pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
+    let failed = |errno| LayersError::System { verb: "discard", name: name.to_owned(), errno };
+    if !is_layer(layers, name) {
+        return Err(LayersError::NotFound { name: name.to_owned() });
+    }
+    let place = sweep(layers).map_err(failed)?;
+    let _locked = lock(&layers.join(name), FlockArg::LockExclusiveNonblock).map_err(|errno| match errno {
+        Errno::EWOULDBLOCK => LayersError::InUse { verb: "discard", name: name.to_owned() },
+        errno => failed(errno),
+    })?;
+    let text = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
+    discard(&place.0, &text).map_err(failed)
+}
+
 fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {
     ExecError::Layer { path: path.to_owned(), errno, origin: origin.clone() }
 }
@@ -227,5 +245,15 @@ fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 fn lock(directory: &Path, how: FlockArg) -> nix::Result<Flock<OwnedFd>> {
-    Flock::lock(open_directory(directory)?, how).map_err(|(_, errno)| errno)
+    let mut opened = open_directory(directory)?;
+    // Who lists layers has each for a moment.
+    for _ in 0..5 {
+        match Flock::lock(opened, how) {
+            Ok(locked) => return Ok(locked),
+            Err((again, Errno::EWOULDBLOCK)) => opened = again,
+            Err((_, errno)) => return Err(errno),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Err(Errno::EWOULDBLOCK)
 }

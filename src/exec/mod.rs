@@ -50,6 +50,7 @@ pub use attach::{Further, attach};
 pub use changed::Changed;
 pub use changes::{NotApart, Obstacle};
 pub use error::ExecError;
+pub use kept::remove as discard;
 pub use step::{Failure, Step};
 
 use std::path::{Path, PathBuf};
