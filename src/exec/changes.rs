@@ -16,7 +16,7 @@ use super::kept::{Kept, NewLayer};
 use super::sources::{FileId, Resolver, Source, id, ids_above};
 use crate::diag::quote;
 use crate::layers::{Kind, Record};
-use crate::plan::{ChangesLayer, Plan};
+use crate::plan::{ChangesLayer, MountOp, Plan};
 use crate::profile::Origin;
 
 /// That the changes to a directory can't be kept apart.
@@ -39,6 +39,8 @@ pub enum Obstacle {
     Mounted(PathBuf),
     /// Layers are kept here, which lies in it.
     HoldsLayers(PathBuf),
+    /// It lies where layers are kept, which is here.
+    AmongLayers(PathBuf),
     /// Another mount of the plan lets the directory itself be written.
     Writable(usize),
     /// Another overlay is over the same directory.
@@ -86,10 +88,13 @@ impl Resolver<'_> {
         if ids_above(layers).any(|above| above == id(&status)) {
             return Err(not_apart(Obstacle::HoldsLayers(layers.to_owned())));
         }
+        if stat(layers).is_ok_and(|layers| ids_above(&path).any(|above| above == id(&layers))) {
+            return Err(not_apart(Obstacle::AmongLayers(layers.to_owned())));
+        }
         let kept = match layer {
             ChangesLayer::New(stem) => {
                 let record = record(self.plan(), &path, &status);
-                Kept::changes(NewLayer { place, layers, stem, mode: status.st_mode, record }, origin)
+                Kept::changes(NewLayer { place, layers, stem, under: &status, record }, origin)
             }
             ChangesLayer::Again(name) => {
                 let there = Record::read(&layers.join(name));
@@ -125,7 +130,13 @@ impl Resolver<'_> {
             if let Some(other) = under[..index].iter().find(|other| other.id == one.id) {
                 return Err(not_apart(plan, one.mount, &one.path, Obstacle::Twice(other.mount)));
             }
-            if let Some((mount, _)) = writable.iter().find(|(_, id)| *id == one.id) {
+            let above: Vec<FileId> = ids_above(&one.path).collect();
+            let written = |(mount, id): &&(usize, FileId)| {
+                // What is sbx's own, or a layer of somebody's, has no islands.
+                let guarded = matches!(plan.mounts[*mount].op, MountOp::Bind { create: None, .. });
+                *id == one.id || (!guarded && above.contains(id))
+            };
+            if let Some((mount, _)) = writable.iter().find(written) {
                 return Err(not_apart(plan, one.mount, &one.path, Obstacle::Writable(*mount)));
             }
         }
@@ -166,6 +177,7 @@ impl fmt::Display for NotApart {
                 write!(f, "{} is another filesystem in it, which an overlay can't show", quote(point))
             }
             Obstacle::HoldsLayers(layers) => write!(f, "layers are kept in it, in {}", quote(layers)),
+            Obstacle::AmongLayers(layers) => write!(f, "it lies in {}, where layers are kept", quote(layers)),
             Obstacle::Writable(_) => write!(f, "it is also to be written itself, by {other}"),
             Obstacle::Twice(_) => write!(f, "it is the same directory as that of {other}"),
             Obstacle::NoAttributes(layers) => {
@@ -185,6 +197,7 @@ impl NotApart {
             Obstacle::HoldsLayers(_) => {
                 "name the directories below it that the program needs, or set XDG_STATE_HOME to one elsewhere"
             }
+            Obstacle::AmongLayers(_) => "name the directory that the layer is of, or copy it elsewhere",
             Obstacle::Writable(_) => "leave one of the two out",
             Obstacle::Twice(_) => "name it once",
             Obstacle::NoAttributes(_) => {

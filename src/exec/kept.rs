@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, renameat2};
-use nix::sys::stat::{Mode, fchmod, fstat, stat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens, stat};
+use nix::sys::time::TimeSpec;
 
 use super::ExecError;
 use super::removal;
@@ -56,8 +57,8 @@ pub(super) struct NewLayer<'l> {
     pub(super) place: Layers,
     pub(super) layers: &'l Path,
     pub(super) stem: &'l str,
-    /// The directory's mode.
-    pub(super) mode: u32,
+    /// The directory.
+    pub(super) under: &'l FileStat,
     /// What is written in it.
     pub(super) record: Record,
 }
@@ -142,7 +143,7 @@ pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
         return Err(LayersError::NotFound { name: name.to_owned() });
     }
     let place = sweep(layers).map_err(failed)?;
-    let _locked = lock(&layers.join(name), FlockArg::LockExclusiveNonblock).map_err(|errno| match errno {
+    let _locked = lock_alone(&layers.join(name)).map_err(|errno| match errno {
         Errno::EWOULDBLOCK => LayersError::InUse { verb: "discard", name: name.to_owned() },
         errno => failed(errno),
     })?;
@@ -156,7 +157,7 @@ fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {
 
 fn take(directory: &Path) -> nix::Result<Kept> {
     make(directory, 0o700)?;
-    let lock = lock(directory, FlockArg::LockExclusiveNonblock)?;
+    let lock = lock_alone(directory)?;
     let [upper, work] = DIRECTORIES.map(|(name, mode)| (directory.join(name), mode));
     for (path, mode) in [&upper, &work] {
         make(path, *mode)?;
@@ -196,12 +197,16 @@ fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
 }
 
 fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
-    let NewLayer { place, layers, stem, mode, record } = new;
+    let NewLayer { place, layers, stem, under, record } = new;
     let mut kept = passing(&place, layers)?;
     let upper = open_directory(&kept.upper)?;
     sys_mount::hold_attributes(&upper)?;
     // The root of an overlay is what its upper dir is.
-    fchmod(&upper, Mode::from_bits_truncate(mode & 0o7777))?;
+    fchmod(&upper, Mode::from_bits_truncate(under.st_mode & 0o7777))?;
+    let time = |seconds, nanoseconds| TimeSpec::new(seconds, nanoseconds);
+    let (read, written) =
+        (time(under.st_atime, under.st_atime_nsec), time(under.st_mtime, under.st_mtime_nsec));
+    futimens(&upper, &read, &written)?;
     let mode = fstat(&upper)?.st_mode;
     let directory = record.directory.clone();
     let made = kept.upper.parent().unwrap_or(layers).to_owned();
@@ -245,15 +250,16 @@ fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 fn lock(directory: &Path, how: FlockArg) -> nix::Result<Flock<OwnedFd>> {
-    let mut opened = open_directory(directory)?;
-    // Who lists layers has each for a moment.
+    Flock::lock(open_directory(directory)?, how).map_err(|(_, errno)| errno)
+}
+
+/// Locks a layer, which nobody may have; who lists layers has each for a moment.
+fn lock_alone(directory: &Path) -> nix::Result<Flock<OwnedFd>> {
     for _ in 0..5 {
-        match Flock::lock(opened, how) {
-            Ok(locked) => return Ok(locked),
-            Err((again, Errno::EWOULDBLOCK)) => opened = again,
-            Err((_, errno)) => return Err(errno),
+        match lock(directory, FlockArg::LockExclusiveNonblock) {
+            Err(Errno::EWOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => return other,
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     Err(Errno::EWOULDBLOCK)
 }

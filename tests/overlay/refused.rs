@@ -1,7 +1,7 @@
 //! What can't be kept apart: one cause, one remedy, and nothing runs.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::stage::{kept, names, same, tree};
+use crate::stage::{kept, names, over, same, tree};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +13,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(where_layers_are),
         case!(other_filesystems_in_it).needs(Need::Program("unshare")),
         case!(somewhere_to_keep_it),
+        case!(layers_themselves),
+        case!(a_filesystem_that_no_layer_can_be_on).needs(Need::Program("unshare")),
     ]
 }
 
@@ -97,4 +99,32 @@ fn somewhere_to_keep_it(user: &User) -> Verdict {
     sbx.env("XDG_STATE_HOME", &state).arg("--overlay").arg(&tree);
     refused(user, &mut sbx, "cannot write the layer")?;
     same(kept(user).exists(), false, "it was made elsewhere")
+}
+
+/// What is in a layer is another sandbox's.
+fn layers_themselves(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    over(user, &tree, &["-q"], "echo x >directory/x")?.exits(0)?;
+    let mut sbx = user.sbx();
+    sbx.args(["--cwd", "none", "--overlay"]).arg(kept(user).join("tree-1/upper/directory"));
+    let out = output(sbx.args(["sh", "-c", "echo ran"]))?;
+    out.exits(125)?.stdout_is("")?.stderr_has("where layers are kept")?;
+    // A home that is kept is written by its own name.
+    let private = user.mkdir("home/.local/share/sbx/home/shell/sub")?;
+    let mut sbx = user.sbx();
+    sbx.args(["--profile", "shell", "--set", "home.mode=private", "--overlay"]).arg(private);
+    output(sbx.args(["sh", "-c", "echo ran"]))?.exits(125)?.stderr_has("to be written itself")?;
+    same(names(user)?, vec!["tree-1".to_owned()], "the layers")
+}
+
+/// Such as another overlay.
+fn a_filesystem_that_no_layer_can_be_on(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    let script = "cd \"$1\" && mkdir low up work state && \
+                  mount -t overlay -o userxattr,lowerdir=low,upperdir=up,workdir=work none state && \
+                  export XDG_STATE_HOME=\"$1/state\" && shift && exec \"$@\"";
+    let mut unshare = user.command("unshare");
+    unshare.args(["-rm", "sh", "-c", script, "sh"]).arg(user.mkdir("place")?).arg(user.sbx_path());
+    unshare.args(["--cwd", "none", "--overlay"]).arg(&tree);
+    refused(user, &mut unshare, "can't be part of an overlay")
 }
