@@ -1,7 +1,7 @@
 //! What can't be kept apart: one cause, one remedy, and nothing runs.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::stage::{kept, names, over, same, tree};
+use crate::stage::{given, kept, names, over, same, tree};
 use std::path::Path;
 use std::process::Command;
 
@@ -53,7 +53,16 @@ fn written_by_another_name(user: &User) -> Verdict {
         user,
         sbx.current_dir(&tree).args(["--cwd", "rw", "--overlay"]).arg(&link),
         "to be written itself",
-    )
+    )?;
+    // Where nobody looks, what is written there reaches it.
+    for directory in ["home/up", "home/work"] {
+        user.mkdir(directory)?;
+    }
+    let mut unmarked = user.edited("unmarked");
+    given(&mut unmarked, &tree).args(["--rw", &alias, "sh", "-c", "echo x >file; echo y >/srv/alias/other"]);
+    output(&mut unmarked)?.exits(0)?;
+    let texts = ["file", "other"].map(|name| std::fs::read_to_string(tree.join(name)).unwrap_or_default());
+    same(texts, ["the first\n", "y\n"].map(str::to_owned), "without the look it has")
 }
 
 fn the_same_twice(user: &User) -> Verdict {
