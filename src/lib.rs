@@ -18,6 +18,7 @@ pub mod exec;
 pub mod explain;
 pub mod host;
 pub mod invocation;
+pub mod layers;
 pub mod manage;
 pub mod plan;
 pub mod profile;
@@ -194,6 +195,9 @@ fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Re
     let finished = exec::run_and_tell(&plan, || drop(deadline), started).map_err(Error::Exec)?;
     for line in report::of_end(&plan, &finished).iter().filter(|_| !output.quiet) {
         tell(&format!("sbx: warning: {line}\n"));
+    }
+    for line in report::of_changes(&finished).iter().filter(|_| !output.quiet) {
+        tell(&format!("sbx: {line}\n"));
     }
     if plan.report {
         tell(&report::of_use(&finished));

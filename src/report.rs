@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::diag::quote;
-use crate::exec::{Finished, Outcome};
+use crate::exec::{Changed, Finished, Outcome};
 use crate::plan::Plan;
 use crate::profile::value::in_units;
 
@@ -28,6 +28,19 @@ pub(crate) fn of_end(plan: &Plan, finished: &Finished) -> Vec<String> {
     let new = |path| format!("{} is new, and can make programs run outside: look at it first", quote(path));
     lines.extend(finished.appeared.iter().map(new));
     lines
+}
+
+/// What was changed where changes are kept apart, and how to look at it: a line each.
+pub(crate) fn of_changes(finished: &Finished) -> Vec<String> {
+    let line = |layer: &Changed| {
+        let Changed { name, directory, new, changed, removed, more } = layer;
+        let more = if *more { " at least" } else { "" };
+        format!(
+            "{} stays as it is;{more} {new} new, {changed} changed, {removed} removed are kept: sbx diff {name}",
+            quote(directory)
+        )
+    };
+    finished.layers.iter().map(line).collect()
 }
 
 /// What it has used, as a table. What was not measured says so.

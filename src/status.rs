@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-use crate::exec::{Finished, Outcome, Started, Times};
+use crate::exec::{Changed, Finished, Outcome, Started, Times};
 use crate::plan::Plan;
 use crate::profile::Level;
 use crate::sys::process;
@@ -98,6 +98,7 @@ impl StatusLines {
             "signal": signal,
             "oom": matches!(outcome, Outcome::OutOfMemory { .. }),
             "status": outcome.exit_code(),
+            "layers": finished.layers.iter().map(layer).collect::<Vec<_>>(),
             "resources": {
                 "wall-seconds": wall.as_secs_f64(),
                 "user-seconds": user.as_secs_f64(),
@@ -116,6 +117,18 @@ impl StatusLines {
     pub fn failed(&self, message: &str, status: u8) {
         self.write(&json!({ "version": VERSION, "event": "failed", "status": status, "message": message }));
     }
+}
+
+/// A layer with what was changed in a directory.
+fn layer(layer: &Changed) -> Value {
+    json!({
+        "name": layer.name,
+        "directory": layer.directory.to_string_lossy(),
+        "new": layer.new,
+        "changed": layer.changed,
+        "removed": layer.removed,
+        "complete": !layer.more,
+    })
 }
 
 /// The command's own process: the first child of PID 1.

@@ -1,5 +1,7 @@
-//! Carries out the verbs about sandboxes that run.
+//! Carries out the verbs about sandboxes that run, and about what they leave.
 #![forbid(unsafe_code)]
+
+mod layers;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -42,28 +44,32 @@ impl From<ManageError> for Failed {
 /// Carries a verb out. `print` is for what is printed again and again; it says whether somebody still reads.
 pub(crate) fn carry_out(verb: Verb, mut host: Host, print: impl Fn(&str) -> bool) -> Result<Done, Failed> {
     let path = host.session_dir.as_ref().map(|dir| dir.join("sbx"));
-    let registry = manage::registry(path.as_deref())?;
-    let registry = registry.as_ref();
+    // Layers need none.
+    let registry = || manage::registry(path.as_deref());
     let each = |names: &[String], act: &dyn Fn(&Live) -> Result<(), ManageError>| -> Result<Done, Failed> {
         // A name that is wrong keeps nothing from being done, and nothing is done twice.
-        let live = names.iter().map(|name| manage::find(registry, name)).collect::<Result<Vec<_>, _>>()?;
+        let registry = registry()?;
+        let live =
+            names.iter().map(|name| manage::find(registry.as_ref(), name)).collect::<Result<Vec<_>, _>>()?;
         live.iter().try_for_each(act)?;
         Ok(Done::Printed(String::new()))
     };
     match verb {
-        Verb::Ps { format } => Ok(Done::Printed(list(registry, format))),
-        Verb::Stats { names, watch, format } => stats(registry, &names, watch, format, print),
+        Verb::Ps { format } => Ok(Done::Printed(list(registry()?.as_ref(), format))),
+        Verb::Stats { names, watch, format } => stats(registry()?.as_ref(), &names, watch, format, print),
         Verb::Freeze { names, stop } => each(&names, &|live| manage::freeze(live, stop)),
         Verb::Stop { names, grace } => each(&names, &|live| manage::stop(live, grace)),
         Verb::Limit { name, settings } => {
-            let live = manage::find(registry, &name)?;
+            let live = manage::find(registry()?.as_ref(), &name)?;
             manage::limit(&live, &settings, &mut host)?;
             Ok(Done::Printed(String::new()))
         }
         Verb::Exec { name, env, chdir, command } => {
-            let live = manage::find(registry, &name)?;
+            let live = manage::find(registry()?.as_ref(), &name)?;
             further(&live, &host, &env, chdir.as_deref(), &command)
         }
+        Verb::Layers { format } => layers::list(&host, format),
+        Verb::Discard { names } => layers::discard(&host, &names),
     }
 }
 

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # Completion of sbx(1) in bash, with or without bash-completion. It runs nothing but `sbx
-# profiles` and `sbx ps`.
+# profiles`, `sbx ps` and `sbx layers`.
 # tests/docs compares the lists with the program, tests/completions tries them out.
 
 # The options of a verb, in REPLY; `=` where a value follows.
 _sbx_options() {
   local messages='--help --verbose --quiet --color='
-  local settings='--profile= --set= --strict --ro= --rw= --hide= --tmpfs= --root= --layer= --cwd= --chdir= --net=
+  local settings='--profile= --set= --strict --ro= --rw= --hide= --tmpfs= --overlay= --root= --layer= --cwd= --chdir= --net=
     --memory= --swap= --cpus= --pids= --timeout= --env= --hostname= --name= --keep-fd= --die-with-parent --status-fd= --report'
   case $1 in
     run) REPLY="$settings $messages --version" ;;
@@ -19,6 +19,8 @@ _sbx_options() {
     pause | resume | limit) REPLY="$messages" ;;
     stop) REPLY="$messages --grace=" ;;
     exec) REPLY="$messages --env= --chdir=" ;;
+    layers) REPLY="$messages --format=" ;;
+    discard) REPLY="$messages" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -60,17 +62,18 @@ _sbx_files() {
 _sbx_value() {
   local verb=$1 option=$2 typed=$3 choices='' keys='
     description app-id toolchains filesystem.arguments filesystem.accounts filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide
-    filesystem.tmpfs filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime
+    filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime
     namespaces.time.monotonic privileges.uid privileges.capabilities network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight
     limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority
     limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny
     landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback
     devices.gpu lifecycle.background terminal.mode'
   case $verb$option in
-    *--cwd) choices='rw ro none' ;;
+    *--cwd) choices='rw ro overlay none' ;;
     *--net) choices='none host' ;;
     *--color) choices='auto always never' ;;
     profiles--format) choices='text json names' ;;
+    layers--format) choices='text json names' ;;
     ps--format) choices='text json names' ;;
     *--format) choices='text json' ;;
     *--profile)
@@ -90,7 +93,7 @@ _sbx_value() {
     *--env) [[ $typed == *=* ]] || _sbx_reply -e ;;
     # Readline's own completion quotes best.
     *--ro | *--rw | *--hide | *--tmpfs | *--root | *--layer) compopt -o default ;;
-    *--chdir) compopt -o dirnames ;;
+    *--chdir | *--overlay) compopt -o dirnames ;;
   esac
   [[ ! $choices ]] || _sbx_reply -W "$choices"
 }
@@ -99,6 +102,11 @@ _sbx_value() {
 _sbx_sandboxes() {
   # Whatever the line calls sbx: what somebody has only typed is not run.
   _sbx_reply -W "$(command sbx ps --format names 2>/dev/null </dev/null)"
+}
+
+# The layers that are kept.
+_sbx_layers() {
+  _sbx_reply -W "$(command sbx layers --format names 2>/dev/null </dev/null)"
 }
 
 # Whether the next word is the value of this one; REPLY is what it is called in full.
@@ -166,13 +174,14 @@ _sbx_word() {
         _sbx_reply -W 'memory= memory-high= swap= cpus= cpu-weight= cpuset= pids= io= io-weight='
       fi
       ;;
+    discard) _sbx_layers ;;
     completions) _sbx_reply -W 'bash zsh fish' ;;
   esac
 }
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

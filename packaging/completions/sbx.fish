@@ -1,4 +1,4 @@
-# Completion of sbx(1) in fish. It runs nothing but `sbx profiles` and `sbx ps`.
+# Completion of sbx(1) in fish. It runs nothing but `sbx profiles`, `sbx ps` and `sbx layers`.
 # tests/docs compares the lists with the program, tests/completions tries them out.
 
 # Prints the verb; then whether the cursor is among sbx's own words (`own`), at the command (`command`) or behind it
@@ -6,13 +6,13 @@
 function __sbx_line
     set -l words (commandline -opc)[2..-1]
     set -l verb run
-    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec completions version help
+    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help
         set verb $words[1]
         set -e words[1]
     end
     echo $verb
     # A value follows these, and a group of short options that `p` ends.
-    set -l valued profile set ro rw hide tmpfs root layer cwd chdir net memory swap cpus pids timeout env hostname name keep-fd color status-fd format
+    set -l valued profile set ro rw hide tmpfs overlay root layer cwd chdir net memory swap cpus pids timeout env hostname name keep-fd color status-fd format
     while contains $verb run explain exec; and set -q words[1]
         set -l word $words[1]
         set -e words[1]
@@ -76,6 +76,11 @@ function __sbx_sandboxes
     command sbx ps --format names 2>/dev/null </dev/null
 end
 
+# The layers that are kept.
+function __sbx_layers
+    command sbx layers --format names 2>/dev/null </dev/null
+end
+
 # A sandbox, and what `sbx limit` can change of it.
 function __sbx_limits
     if not string match -qv -- '-*' (commandline -opc)[3..-1]
@@ -89,7 +94,7 @@ function __sbx_keys
     string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
     set -l keys \
         description app-id toolchains filesystem.arguments filesystem.accounts filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide \
-        filesystem.tmpfs filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
+        filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
         namespaces.time.monotonic privileges.uid privileges.capabilities network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight \
         limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority \
         limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny \
@@ -111,6 +116,8 @@ complete -c sbx -n __sbx_at_first -a resume -d 'let it go on'
 complete -c sbx -n __sbx_at_first -a stop -d 'end one'
 complete -c sbx -n __sbx_at_first -a limit -d 'set new limits for one'
 complete -c sbx -n __sbx_at_first -a exec -d 'run a further program in one'
+complete -c sbx -n __sbx_at_first -a layers -d 'list the layers that are kept'
+complete -c sbx -n __sbx_at_first -a discard -d 'remove some'
 complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
 complete -c sbx -n __sbx_at_first -a version -d 'print the version'
 complete -c sbx -n __sbx_at_first -a help -d 'print this text'
@@ -118,6 +125,7 @@ complete -c sbx -n __sbx_takes_command -a '(__sbx_command)'
 complete -c sbx -n '__sbx_in check' -a '(__sbx_files)'
 complete -c sbx -n '__sbx_in stats pause resume stop exec' -a '(__sbx_sandboxes)'
 complete -c sbx -n '__sbx_in limit' -a '(__sbx_limits)'
+complete -c sbx -n '__sbx_in discard' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in completions' -a 'bash zsh fish'
 
 complete -c sbx -n '__sbx_in run explain' -s p -l profile -x -a '(__sbx_profiles)' -d 'Use this profile'
@@ -127,9 +135,10 @@ complete -c sbx -n '__sbx_in run explain' -l ro -r -F -d 'Show P read-only'
 complete -c sbx -n '__sbx_in run explain' -l rw -r -F -d 'Let P be written'
 complete -c sbx -n '__sbx_in run explain' -l hide -r -F -d "Cover P with something empty that can't be opened"
 complete -c sbx -n '__sbx_in run explain' -l tmpfs -r -F -d 'Put an empty tmpfs at DEST'
+complete -c sbx -n '__sbx_in run explain' -l overlay -x -a '(__fish_complete_directories)' -d 'Let DIR be written, and keep the changes apart'
 complete -c sbx -n '__sbx_in run explain' -l root -x -a '(__fish_complete_directories)' -d 'Use another root filesystem'
 complete -c sbx -n '__sbx_in run explain' -l layer -x -a '(__fish_complete_directories)' -d 'Stack DIR over the root filesystem, topmost first'
-complete -c sbx -n '__sbx_in run explain' -l cwd -x -a 'rw ro none' -d 'What the sandbox gets of the working directory'
+complete -c sbx -n '__sbx_in run explain' -l cwd -x -a 'rw ro overlay none' -d 'What the sandbox gets of the working directory'
 complete -c sbx -n '__sbx_in run explain exec' -l chdir -x -a '(__fish_complete_directories)' -d 'Start in DIR'
 complete -c sbx -n '__sbx_in run explain' -l net -x -a 'none host' -d 'What the network reaches'
 complete -c sbx -n '__sbx_in run explain' -l memory -x -d 'Memory of all its processes together, such as 512M'
@@ -147,11 +156,11 @@ complete -c sbx -n '__sbx_in run explain' -l report -d 'Say at the end what was 
 complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
 complete -c sbx -n '__sbx_in explain doctor stats' -l format -x -a 'text json' -d 'For people or for programs'
 complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
-complete -c sbx -n '__sbx_in profiles ps' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
+complete -c sbx -n '__sbx_in profiles ps layers' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
 complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
 complete -c sbx -n '__sbx_in stats' -s w -l watch -d 'Say it again every second, until Ctrl-C'
 complete -c sbx -n '__sbx_in stop' -l grace -x -d 'How long the command may take to end'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s h -l help -d 'Print this text'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s v -l verbose -d 'Say which profile is used'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -s q -l quiet -d 'Print no warnings'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec completions' -l color -x -a 'auto always never' -d 'Colour in messages'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -l color -x -a 'auto always never' -d 'Colour in messages'

@@ -3,6 +3,7 @@
 
 mod completions;
 mod error;
+mod layers;
 mod run;
 mod verbs;
 
@@ -135,6 +136,8 @@ Verbs, only as the very first word:
   stop         end one
   limit        set new limits for one
   exec         run a further program in one
+  layers       list the layers that are kept
+  discard      remove some
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
   help         print this text
@@ -269,6 +272,7 @@ pub fn commands() -> Vec<clap::Command> {
         DoctorCommand::command(),
     ];
     commands.extend(verbs::commands());
+    commands.extend(layers::commands());
     commands
 }
 
@@ -288,6 +292,8 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("profiles") => profiles(rest),
         Some("completions") => completions(rest),
         Some("doctor") => doctor(rest),
+        Some("layers") => layers::layers(rest),
+        Some("discard") => layers::discard(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),

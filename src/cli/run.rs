@@ -64,7 +64,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "DEST", help_heading = "Filesystem")]
     tmpfs: Vec<OsString>,
     /// Let DIR be written, and keep the changes apart
-    #[arg(hide = true, long, value_name = "DIR", help_heading = "Filesystem")]
+    #[arg(long, value_name = "DIR", help_heading = "Filesystem")]
     overlay: Vec<OsString>,
     /// Use another root filesystem
     #[arg(long, value_name = "DIR|image:NAME", help_heading = "Filesystem")]
@@ -72,7 +72,7 @@ pub struct RunOptions {
     /// Stack DIR over the root filesystem, topmost first
     #[arg(long = "layer", value_name = "DIR", help_heading = "Filesystem")]
     layers: Vec<PathBuf>,
-    /// What the sandbox gets of the working directory: rw, ro or none
+    /// What the sandbox gets of the working directory: rw, ro, overlay or none
     #[arg(long, value_name = "MODE", value_parser = cwd_mode, help_heading = "Filesystem")]
     cwd: Option<CwdMode>,
     /// Start in DIR

@@ -60,6 +60,16 @@ pub enum Verb {
         /// The program and its arguments.
         command: Vec<OsString>,
     },
+    /// List layers that are kept.
+    Layers {
+        /// The shape of the list.
+        format: ListFormat,
+    },
+    /// Remove them.
+    Discard {
+        /// Which.
+        names: Vec<String>,
+    },
 }
 
 impl Verb {
@@ -73,6 +83,8 @@ impl Verb {
             Self::Stop { .. } => "stop",
             Self::Limit { .. } => "limit",
             Self::Exec { .. } => "exec",
+            Self::Layers { .. } => "layers",
+            Self::Discard { .. } => "discard",
         }
     }
 }
@@ -239,7 +251,7 @@ pub(super) fn parse(verb: &str, rest: &[OsString]) -> Option<Result<Action, Usag
     })
 }
 
-fn read<T: clap::CommandFactory + clap::FromArgMatches>(
+pub(super) fn read<T: clap::CommandFactory + clap::FromArgMatches>(
     rest: &[OsString],
     verb: impl FnOnce(T) -> (Verb, run::Messages),
 ) -> Result<Action, UsageError> {

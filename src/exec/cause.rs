@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::step::{Failure, Step};
 use crate::cause::{Cause, KINDS, Machine, masked_proc, no_effect, unreadable_program};
-use crate::plan::{Mount, MountOp, Plan};
+use crate::plan::{Mount, MountOp, OverlayUpper, Plan};
 use crate::sys::NO_EFFECT;
 
 /// Why a step inside failed, where that is more than its errno.
@@ -72,6 +72,10 @@ pub(super) fn of_step(plan: &Plan, failure: Failure) -> Option<Cause> {
     }
 }
 
+fn is_apart(mount: &Mount) -> bool {
+    matches!(mount.op, MountOp::Overlay { upper: OverlayUpper::Changes { .. }, .. })
+}
+
 /// The same where it is about an overlay, or a root that is one.
 fn of_layers(plan: &Plan, failure: Failure) -> Option<Cause> {
     let is_overlay = |mount: &&Mount| matches!(mount.op, MountOp::Overlay { .. });
@@ -84,6 +88,10 @@ fn of_layers(plan: &Plan, failure: Failure) -> Option<Cause> {
                 "make it there beforehand, or use a root filesystem that is your own",
             ))
         }
+        (Step::Filesystem, Errno::EINVAL) if overlay.is_some_and(is_apart) => Some(Cause::new(
+            "its filesystem, or the one that layers are kept on, can't be part of an overlay",
+            "set XDG_STATE_HOME to a directory on a local filesystem such as ext4, XFS or Btrfs",
+        )),
         (Step::Filesystem, Errno::EINVAL) if overlay.is_some() => Some(Cause::new(
             "one of the directories has other filesystems mounted in it, or is on one that can't be a layer",
             "name directories without mounts below them",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::cause;
+use super::changes::NotApart;
 use super::prepare::Prepared;
 use super::step::{DIFFERENCES, Failure, Step};
 use super::unrunnable::program_error;
@@ -72,6 +73,8 @@ pub enum ExecError {
         /// Who asked for it.
         origin: Origin,
     },
+    /// The changes to a directory can't be kept apart.
+    NotApart(NotApart),
     /// A writable source holds what decides about the next sandbox.
     Guarded {
         /// Its mount.
@@ -228,6 +231,8 @@ fn source_in_words(mount: &Mount) -> String {
     }
 }
 
+const FOREIGN_PARENT: &str = "cannot watch the process that started sbx: it is outside of this PID namespace";
+
 /// Why a layer can't be had.
 fn layer(path: &Path, errno: Errno) -> String {
     let why = match errno {
@@ -266,6 +271,7 @@ impl fmt::Display for ExecError {
                 write!(f, "cannot make {} the place for {}: {}", quote(path), quote(dest), in_the_way(*errno))
             }
             ExecError::Layer { path, errno, .. } => f.write_str(&layer(path, *errno)),
+            ExecError::NotApart(error) => error.fmt(f),
             ExecError::Guarded { source, guarded, .. } => write!(
                 f,
                 "cannot make {} writable: sbx reads {} to decide what the next sandbox may do",
@@ -298,9 +304,7 @@ impl fmt::Display for ExecError {
                 "cannot set the sandbox up within {} s: a file or directory that it would show does not answer",
                 time.as_secs()
             ),
-            ExecError::ForeignParent => {
-                f.write_str("cannot watch the process that started sbx: it is outside of this PID namespace")
-            }
+            ExecError::ForeignParent => f.write_str(FOREIGN_PARENT),
             ExecError::InitKilled { ran } => {
                 let when = if *ran { ", and everything in it with it" } else { " before the command ran" };
                 write!(f, "cannot go on: the sandbox's PID 1 was killed from outside{when}")
@@ -344,6 +348,7 @@ impl Diagnose for ExecError {
                 Some("wait for that one's end, or take another layer".to_owned())
             }
             ExecError::Layer { .. } => Some("name a directory of your own".to_owned()),
+            ExecError::NotApart(error) => Some(error.hint()),
             ExecError::Guarded { .. } => {
                 Some("name the directories below it that the program needs".to_owned())
             }
@@ -381,7 +386,8 @@ impl Diagnose for ExecError {
     fn location(&self) -> Option<&Location> {
         match self {
             ExecError::Source { origin: Origin::Profile(location), .. }
-            | ExecError::Layer { origin: Origin::Profile(location), .. } => Some(location),
+            | ExecError::Layer { origin: Origin::Profile(location), .. }
+            | ExecError::NotApart(NotApart { origin: Origin::Profile(location), .. }) => Some(location),
             _ => None,
         }
     }

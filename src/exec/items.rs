@@ -145,8 +145,8 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
         MountOp::Cgroup => Op::Cgroup,
         MountOp::Overlay { lower, upper } => {
             let sources = lower.iter().map(|source| resolver.resolve_lower(index, source));
-            let lower = sources.collect::<Result<Vec<_>, _>>()?;
-            let directories = resolver.resolve_upper(index, upper)?;
+            let Some(lower) = sources.collect::<Result<Option<Vec<_>>, _>>()? else { return Ok(None) };
+            let directories = resolver.resolve_upper(index, &lower, upper)?;
             let upper = match (upper, directories) {
                 (OverlayUpper::Tmpfs { size, inodes, .. }, None) => {
                     Upper::Tmpfs { size: number(*size), inodes: number(*inodes) }
@@ -154,7 +154,9 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
                 (OverlayUpper::Directory { .. } | OverlayUpper::Tmpfs { .. }, Some((upper, work))) => {
                     Upper::Directory { upper, work }
                 }
-                (OverlayUpper::Kept { .. }, Some((upper, work))) => Upper::Kept { upper, work },
+                (OverlayUpper::Kept { .. } | OverlayUpper::Changes { .. }, Some((upper, work))) => {
+                    Upper::Kept { upper, work }
+                }
                 _ => Upper::None,
             };
             Op::Overlay { lower, upper }

@@ -2,21 +2,23 @@
 //! end where a tmpfs can't hold one.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::DirBuilder;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, renameat2};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens, stat};
+use nix::sys::time::TimeSpec;
 
 use super::ExecError;
-use super::removal;
-use super::subordinate;
-use crate::plan::Identity;
+use super::{removal, subordinate};
+use crate::layers::{LayersError, Record, is_layer};
 use crate::profile::Origin;
+use crate::sys::mount as sys_mount;
 
 /// The upper dir's name, and the work dir's. What the upper dir's own mode is the root directory has.
 const DIRECTORIES: [(&str, u32); 2] = [("upper", 0o755), ("work", 0o700)];
@@ -30,8 +32,35 @@ pub(super) struct Kept {
     pub(super) upper: PathBuf,
     pub(super) work: PathBuf,
     pub(super) lock: Flock<OwnedFd>,
-    /// Where it is, if it is gone at the end, and whose files it may hold.
-    passing: Option<(OwnedFd, CString, Identity)>,
+    /// Where it is, if it is gone at the end.
+    passing: Option<(OwnedFd, CString)>,
+    /// What it is for, if it has the changes to a directory.
+    pub(super) changes: Option<Changes>,
+}
+
+/// What a layer has the changes of.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// The layer's name.
+    pub(super) name: String,
+    /// The directory, without links in its path.
+    pub(super) directory: PathBuf,
+    /// The mode of the upper dir when it was taken.
+    mode: u32,
+}
+
+/// Where layers are, locked: nobody else makes one meanwhile, or takes away what was left.
+pub(super) struct Layers(Flock<OwnedFd>);
+
+/// A layer to be made for what is changed in a directory.
+pub(super) struct NewLayer<'l> {
+    pub(super) place: Layers,
+    pub(super) layers: &'l Path,
+    pub(super) stem: &'l str,
+    /// The directory.
+    pub(super) under: &'l FileStat,
+    /// What is written in it.
+    pub(super) record: Record,
 }
 
 impl Kept {
@@ -40,20 +69,96 @@ impl Kept {
         take(directory).map_err(|errno| of(directory, errno, origin))
     }
 
-    /// Makes a layer among the others for as long as this lives. Then what killed sandboxes have left of theirs goes, too.
-    pub(super) fn passing(layers: &Path, identity: &Identity, origin: &Origin) -> Result<Self, ExecError> {
-        passing(layers, identity).map_err(|errno| of(layers, errno, origin))
+    /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.
+    pub(super) fn passing(layers: &Path, origin: &Origin) -> Result<Self, ExecError> {
+        let passing = || passing(&sweep(layers)?, layers);
+        passing().map_err(|errno| of(layers, errno, origin))
+    }
+
+    /// Locks the place where layers are, which is made if need be. What killed sandboxes have left of theirs goes.
+    pub(super) fn place(layers: &Path, origin: &Origin) -> Result<Layers, ExecError> {
+        sweep(layers).map_err(|errno| of(layers, errno, origin))
+    }
+
+    /// Makes a layer for what is changed in a directory: whole, before it has its name.
+    pub(super) fn changes(new: NewLayer<'_>, origin: &Origin) -> Result<Self, ExecError> {
+        let layers = new.layers;
+        changes(new).map_err(|errno| of(layers, errno, origin))
+    }
+
+    /// Takes such a layer of an earlier run.
+    pub(super) fn changes_again(
+        place: Layers,
+        layers: &Path,
+        name: &str,
+        directory: &Path,
+        origin: &Origin,
+    ) -> Result<Self, ExecError> {
+        let mut kept = Self::take(&layers.join(name), origin)?;
+        drop(place);
+        let mode = stat(&kept.upper).map_err(|errno| of(layers, errno, origin))?.st_mode;
+        kept.changes = Some(Changes { name: name.to_owned(), directory: directory.to_owned(), mode });
+        Ok(kept)
+    }
+
+    /// Whether nothing was changed: there is no entry, and the directory itself is as it was but for its times.
+    pub(super) fn is_empty(&self) -> bool {
+        let Some(Changes { mode, .. }) = &self.changes else { return false };
+        let Ok(upper) = open_directory(&self.upper) else { return false };
+        fstat(&upper).is_ok_and(|status| status.st_mode == *mode)
+            && !sys_mount::has_attributes(&upper)
+            && std::fs::read_dir(&self.upper).is_ok_and(|mut entries| entries.next().is_none())
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Some((layers, name, identity)) = &self.passing {
-            // What can't be removed now is when the next one ends.
-            remove(layers, name, identity);
-            sweep(layers, identity);
+        // What can't be removed now is when the next is made.
+        if let Some((layers, name)) = &self.passing {
+            let _ = remove_with_owners(layers, name);
+        } else if let Some(Changes { name, .. }) = self.changes.as_ref().filter(|_| self.is_empty()) {
+            let layers = self.upper.ancestors().nth(2).map(open_directory);
+            if let (Some(Ok(layers)), Ok(name)) = (layers, CString::new(name.as_bytes())) {
+                let _ = discard(&layers, &name);
+            }
         }
     }
+}
+
+/// Takes a layer away that its caller has locked: it has another name first, so that a kill leaves none in part, and what it
+/// leaves goes when the next layer is made.
+pub(super) fn discard(layers: &OwnedFd, name: &CStr) -> nix::Result<()> {
+    let passing = CString::new(passing_name()).unwrap_or_default();
+    renameat2(layers, name, layers, passing.as_c_str(), RenameFlags::RENAME_NOREPLACE)?;
+    remove_with_owners(layers, &passing)
+}
+
+/// Removes a layer, with the files of subordinate owners in it.
+fn remove_with_owners(layers: &OwnedFd, name: &CString) -> nix::Result<()> {
+    let Err(errno) = removal::remove(layers, name) else { return Ok(()) };
+    let Some(identity) = subordinate::callers() else { return Err(errno) };
+    match subordinate::within(&identity, || u8::from(removal::remove(layers, name).is_err())) {
+        Ok(0) => Ok(()),
+        _ => Err(errno),
+    }
+}
+
+/// Removes a layer that no sandbox writes, with all that is in it.
+///
+/// # Errors
+/// [`LayersError`]: nothing was removed, except where the kernel says no to a part.
+pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
+    let failed = |errno| LayersError::System { verb: "discard", name: name.to_owned(), errno };
+    if !is_layer(layers, name) {
+        return Err(LayersError::NotFound { name: name.to_owned() });
+    }
+    let place = sweep(layers).map_err(failed)?;
+    let _locked = lock_alone(&layers.join(name)).map_err(|errno| match errno {
+        Errno::EWOULDBLOCK => LayersError::InUse { verb: "discard", name: name.to_owned() },
+        errno => failed(errno),
+    })?;
+    let text = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
+    discard(&place.0, &text).map_err(failed)
 }
 
 fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {
@@ -62,7 +167,7 @@ fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {
 
 fn take(directory: &Path) -> nix::Result<Kept> {
     make(directory, 0o700)?;
-    let lock = lock(directory, FlockArg::LockExclusiveNonblock)?;
+    let lock = lock_alone(directory)?;
     let [upper, work] = DIRECTORIES.map(|(name, mode)| (directory.join(name), mode));
     for (path, mode) in [&upper, &work] {
         make(path, *mode)?;
@@ -71,50 +176,100 @@ fn take(directory: &Path) -> nix::Result<Kept> {
             return Err(Errno::ELOOP);
         }
     }
-    Ok(Kept { upper: upper.0, work: work.0, lock, passing: None })
+    Ok(Kept { upper: upper.0, work: work.0, lock, passing: None, changes: None })
 }
 
-fn passing(layers: &Path, identity: &Identity) -> nix::Result<Kept> {
+fn sweep(layers: &Path) -> nix::Result<Layers> {
     make(layers, 0o700)?;
     // Nobody makes one while another sweeps.
     let all = lock(layers, FlockArg::LockExclusive)?;
+    for entry in std::fs::read_dir(layers).into_iter().flatten().flatten() {
+        let is_left = |name: &OsStr| name.as_bytes().starts_with(PASSING.as_bytes());
+        if is_left(&entry.file_name()) && lock(&entry.path(), FlockArg::LockExclusiveNonblock).is_ok() {
+            let _ = removal::remove(&all, &CString::new(entry.file_name().as_bytes()).unwrap_or_default());
+        }
+    }
+    Ok(Layers(all))
+}
+
+/// A name that no other layer has.
+fn passing_name() -> String {
     let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let name = format!("{PASSING}{}-{}", std::process::id(), number.map_or(0, |time| time.subsec_nanos()));
+    format!("{PASSING}{}-{}", std::process::id(), number.map_or(0, |time| time.subsec_nanos()))
+}
+
+fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
+    let name = passing_name();
     let mut kept = take(&layers.join(&name))?;
-    let place = all.try_clone().map_err(|_| Errno::EMFILE)?;
-    kept.passing = Some((place, CString::new(name).unwrap_or_default(), identity.clone()));
+    let place = place.0.try_clone().map_err(|_| Errno::EMFILE)?;
+    kept.passing = Some((place, CString::new(name).unwrap_or_default()));
     Ok(kept)
 }
 
-/// Takes one away, with the files of subordinate owners in it.
-fn remove(layers: &OwnedFd, name: &CString, identity: &Identity) {
-    if removal::remove(layers, name).is_err() && identity.subordinate.is_some() {
-        let _ = subordinate::within(identity, || u8::from(removal::remove(layers, name).is_err()));
-    }
-}
-
-/// Takes those away that nobody has.
-fn sweep(layers: &OwnedFd, identity: &Identity) {
-    let path = format!("/proc/self/fd/{}", layers.as_raw_fd());
-    let all = layers.try_clone().ok().and_then(|all| Flock::lock(all, FlockArg::LockExclusive).ok());
-    if all.is_none() {
-        return;
-    }
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        let is_left = |name: &OsStr| name.as_bytes().starts_with(PASSING.as_bytes());
-        if is_left(&entry.file_name()) && lock(&entry.path(), FlockArg::LockExclusiveNonblock).is_ok() {
-            remove(layers, &CString::new(entry.file_name().as_bytes()).unwrap_or_default(), identity);
+fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
+    let NewLayer { place, layers, stem, under, record } = new;
+    let mut kept = passing(&place, layers)?;
+    let upper = open_directory(&kept.upper)?;
+    sys_mount::hold_attributes(&upper)?;
+    // The root of an overlay is what its upper dir is.
+    fchmod(&upper, Mode::from_bits_truncate(under.st_mode & 0o7777))?;
+    let time = |seconds, nanoseconds| TimeSpec::new(seconds, nanoseconds);
+    let (read, written) =
+        (time(under.st_atime, under.st_atime_nsec), time(under.st_mtime, under.st_mtime_nsec));
+    futimens(&upper, &read, &written)?;
+    let mode = fstat(&upper)?.st_mode;
+    let directory = record.directory.clone();
+    let made = kept.upper.parent().unwrap_or(layers).to_owned();
+    record.write(&made).map_err(errno_of)?;
+    let last = std::fs::read_dir(layers).into_iter().flatten().flatten();
+    let last = last.filter_map(|entry| number_of(&entry.file_name(), stem)).max().unwrap_or(0);
+    for number in last.saturating_add(1)..=u64::MAX {
+        let name = format!("{stem}-{number}");
+        match renameat2(&*place.0, &made, &*place.0, name.as_str(), RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) => {
+                kept.passing = None;
+                let [upper, work] = DIRECTORIES.map(|(part, _)| layers.join(&name).join(part));
+                (kept.upper, kept.work) = (upper, work);
+                kept.changes = Some(Changes { name, directory, mode });
+                return Ok(kept);
+            }
+            Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
         }
     }
+    Err(Errno::EEXIST)
+}
+
+/// The number of a layer with this stem.
+fn number_of(name: &OsStr, stem: &str) -> Option<u64> {
+    name.to_str()?.strip_prefix(stem)?.strip_prefix('-')?.parse().ok()
 }
 
 fn make(path: &Path, mode: u32) -> nix::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    made.map_err(errno_of)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
 }
 
 fn lock(directory: &Path, how: FlockArg) -> nix::Result<Flock<OwnedFd>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = nix::fcntl::open(directory, flags, nix::sys::stat::Mode::empty())?;
-    Flock::lock(opened, how).map_err(|(_, errno)| errno)
+    Flock::lock(open_directory(directory)?, how).map_err(|(_, errno)| errno)
+}
+
+/// Locks a layer, which nobody may have; who lists layers has each for a moment.
+fn lock_alone(directory: &Path) -> nix::Result<Flock<OwnedFd>> {
+    for _ in 0..5 {
+        match lock(directory, FlockArg::LockExclusiveNonblock) {
+            Err(Errno::EWOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    Err(Errno::EWOULDBLOCK)
 }

@@ -90,7 +90,7 @@ pub(super) fn run(
     let (ended, usage) = place.judge(ended);
     place.leave(janitor);
     let (appeared, times) = (prepared.protection.appeared(), times(start.elapsed()));
-    Ok(Finished { outcome: ended?, appeared, usage, times })
+    Ok(Finished { outcome: ended?, appeared, layers: prepared.taken.changed(), usage, times })
 }
 
 /// Nothing of what started sbx is left that a child should not have.

@@ -1,4 +1,4 @@
-//! A root filesystem of layers, inside. Nothing here allocates.
+//! Overlays on their places, and a root filesystem that is one, inside. Nothing here allocates.
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
@@ -20,6 +20,10 @@ const MADE: &CStr = c".sbx-layers";
 const INIT: &CStr = c".sbx-init";
 const INIT_WORK: &CStr = c".sbx-init-work";
 
+/// Bytes and files of such a layer over a directory.
+const INIT_SIZE: &CStr = c"16777216";
+const INIT_FILES: &CStr = c"65536";
+
 impl<'a> Builder<'a> {
     /// Mounts an overlay, or makes one the root.
     pub(super) fn overlay(
@@ -35,13 +39,43 @@ impl<'a> Builder<'a> {
         let n = item.index;
         let target = self.open_directory(item)?;
         let writable = overlay::writable(upper, &target).at_item(Step::Filesystem, n)?;
+        let init = match (upper, &writable) {
+            (Upper::Kept { .. }, Some(kept))
+                if following.iter().any(|next| lies_in(&next.path, &item.path)) =>
+            {
+                Some(self.init_layer_over(item, &target, lower, kept, following)?)
+            }
+            _ => None,
+        };
         if let Upper::Tmpfs { .. } = upper {
             let tmpfs = self.open_directory(item)?;
             self.remember(&tmpfs, n)?;
         }
-        overlay::mount(None, lower, writable.as_ref(), &target).at_item(Step::Filesystem, n)?;
+        overlay::mount(init.as_ref(), lower, writable.as_ref(), &target).at_item(Step::Filesystem, n)?;
         let overlay = self.open_directory(item)?;
         self.remember(&overlay, n)
+    }
+
+    /// A layer with the mount points below a directory, in a tmpfs that the overlay then covers.
+    fn init_layer_over(
+        &mut self,
+        item: &'a Item,
+        target: &OwnedFd,
+        lower: &'a [Source],
+        kept: &Writable,
+        following: &'a [Item],
+    ) -> Result<OwnedFd> {
+        let n = item.index;
+        let own = overlay::in_memory(INIT_SIZE, INIT_FILES, target).at_item(Step::Filesystem, n)?;
+        let tmpfs = self.open_directory(item)?;
+        self.remember(&tmpfs, n)?;
+        overlay::mount(Some(&kept.upper), lower, Some(&own), target).at_item(Step::Filesystem, n)?;
+        let all = self.open_directory(item)?;
+        self.own.push(fstat(&all).at_item(Step::Filesystem, n)?.st_dev);
+        self.make_points(following.iter().filter(|next| lies_in(&next.path, &item.path)))?;
+        self.own.pop();
+        overlay::unmount(&all).at_item(Step::Filesystem, n)?;
+        Ok(own.upper)
     }
 
     /// Puts a root of layers over the tmpfs. What mounts that follow need there is made in a layer that is thrown away.
@@ -84,7 +118,15 @@ impl<'a> Builder<'a> {
         let device = fstat(&all).at_item(Step::Filesystem, n)?.st_dev;
         let bare = std::mem::replace(&mut self.root, all);
         self.own.push(device);
-        // What lies below a destination follows it.
+        self.make_points(following.iter())?;
+        self.own.pop();
+        let all = std::mem::replace(&mut self.root, bare);
+        overlay::unmount(&all).at_item(Step::Filesystem, n)?;
+        Ok(own.upper)
+    }
+
+    /// Makes places for what is mounted later. What lies below a destination follows it.
+    fn make_points(&mut self, following: impl Iterator<Item = &'a Item>) -> Result<()> {
         let mut above: Option<&CStr> = None;
         for item in following {
             let is_dir = matches!(item.op, Op::Dir { .. }).then_some(true).or(item.op.mounts_over());
@@ -95,11 +137,8 @@ impl<'a> Builder<'a> {
             above = Some(&item.path);
             self.at_place(item, Step::Target, |place, name| mount_point(place, name, is_dir))?;
         }
-        self.own.pop();
         self.forget_place();
-        let all = std::mem::replace(&mut self.root, bare);
-        overlay::unmount(&all).at_item(Step::Filesystem, n)?;
-        Ok(own.upper)
+        Ok(())
     }
 
     /// A directory of the tmpfs that the root covers.

@@ -5,6 +5,8 @@
 mod attach;
 mod bus;
 mod cause;
+mod changed;
+mod changes;
 mod control;
 mod descriptors;
 mod error;
@@ -46,7 +48,10 @@ mod walk;
 mod watch;
 
 pub use attach::{Further, attach};
+pub use changed::Changed;
+pub use changes::{NotApart, Obstacle};
 pub use error::ExecError;
+pub use kept::remove as discard;
 pub use step::{Failure, Step};
 
 use std::path::{Path, PathBuf};
@@ -92,6 +97,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Protected paths of the host's that did not exist and now do: nothing held their place.
     pub appeared: Vec<PathBuf>,
+    /// Layers in which something was changed, of directories whose changes are kept apart.
+    pub layers: Vec<Changed>,
     /// What it has used, as far as a cgroup of its own has counted.
     pub usage: Option<Usage>,
     /// How long it took, and was on processors as its parent counts.

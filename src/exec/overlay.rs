@@ -71,8 +71,13 @@ pub(super) fn writable(upper: &Upper, target: &OwnedFd) -> nix::Result<Option<Wr
         Upper::Directory { upper, work } | Upper::Kept { upper, work } => {
             Some(Writable { upper: walk::open_source(upper)?, work: walk::open_source(work)? })
         }
-        Upper::Tmpfs { size, inodes } => Some(upper_and_work(&attach_tmpfs(size, inodes, target)?)?),
+        Upper::Tmpfs { size, inodes } => Some(in_memory(size, inodes, target)?),
     })
+}
+
+/// An upper and a work dir on a tmpfs of their own, which is mounted at the target.
+pub(super) fn in_memory(size: &CStr, inodes: &CStr, target: &OwnedFd) -> nix::Result<Writable> {
+    upper_and_work(&attach_tmpfs(size, inodes, target)?)
 }
 
 /// Mounts an overlay over `target`: `first`, then the lower dirs; read-only without anything that is written to.

@@ -129,7 +129,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     }
     let taken = resolver.check_links()?;
     home::make_mount_points(plan, &items)?;
-    let protection = Protection::of(plan, &writable_directories(plan, &items));
+    let protection = Protection::of(plan, &writable_directories(plan, &items), &taken.under);
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
         items.push(item(index, dest, Op::Island(*island))?);
     }

@@ -61,14 +61,13 @@ pub(super) struct Protection {
 
 impl Protection {
     /// Looks at every directory that the plan lets the sandbox write.
-    pub(super) fn of(plan: &Plan, writable: &[Writable]) -> Self {
+    ///
+    /// What is `under` an overlay is written in no other place where it shows.
+    pub(super) fn of(plan: &Plan, writable: &[Writable], under: &[PathBuf]) -> Self {
         let mut protection = Self::default();
-        if plan.protect.is_empty() {
-            return protection;
-        }
-        let mut objects = Vec::new();
+        let mut objects: Vec<_> = under.iter().map(|under| (under.clone(), Island::ReadOnly)).collect();
         let mut seen: Vec<FileId> = Vec::new();
-        for directory in writable {
+        for directory in writable.iter().filter(|_| !plan.protect.is_empty()) {
             let Some(id) = id_of(&directory.source) else { continue };
             if !seen.contains(&id) {
                 seen.push(id);

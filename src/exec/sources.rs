@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use super::ExecError;
+use super::changed::Changed;
+use super::changes::Under;
 use super::kept::Kept;
 use super::walk::{self, PathBuffer, Stop};
 use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
@@ -70,6 +72,8 @@ pub(super) struct Resolver<'a> {
     writable: Vec<(usize, FileId)>,
     /// The directory of the last source, which no link leads to.
     last: Option<(PathBuf, OwnedFd)>,
+    /// Directories whose changes are kept apart.
+    under: Vec<Under>,
     taken: Taken,
 }
 
@@ -78,20 +82,29 @@ pub(super) struct Resolver<'a> {
 pub(super) struct Taken {
     /// Layers that nobody else may write meanwhile.
     pub(super) layers: Vec<Kept>,
+    /// Directories whose changes are kept apart, without links in their paths.
+    pub(super) under: Vec<PathBuf>,
     /// What is not as it was wanted.
     pub(super) misses: Vec<String>,
+}
+
+impl Taken {
+    /// What the run has changed, by layers.
+    pub(super) fn changed(&self) -> Vec<Changed> {
+        self.layers.iter().filter_map(Changed::of).collect()
+    }
 }
 
 /// What is told of a layer that is not in memory.
 const UNBOUNDED: &str = "the writable layer is on disk and without bounds until the end: this kernel's tmpfs can't hold it \
                          (Linux before 6.6)";
 
-fn id(status: &FileStat) -> FileId {
+pub(super) fn id(status: &FileStat) -> FileId {
     (status.st_dev, status.st_ino)
 }
 
 /// The directory itself and all above it, as files, as far as they exist.
-fn ids_above(path: &Path) -> impl Iterator<Item = FileId> + '_ {
+pub(super) fn ids_above(path: &Path) -> impl Iterator<Item = FileId> + '_ {
     path.ancestors().filter_map(|above| nix::sys::stat::stat(above).ok()).map(|status| id(&status))
 }
 
@@ -109,12 +122,17 @@ impl<'a> Resolver<'a> {
             links: Vec::new(),
             writable: Vec::new(),
             last: None,
+            under: Vec::new(),
             taken: Taken::default(),
         })
     }
 
-    fn missing(&self, mount: usize, path: &Path, errno: Errno) -> ExecError {
+    pub(super) fn missing(&self, mount: usize, path: &Path, errno: Errno) -> ExecError {
         ExecError::Source { path: path.to_owned(), errno, origin: self.plan.mounts[mount].origin.clone() }
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        self.plan
     }
 
     /// The plan's root filesystem.
@@ -131,6 +149,7 @@ impl<'a> Resolver<'a> {
     ) -> Result<Option<Source>, ExecError> {
         let (optional, create) = match &self.plan.mounts[mount].op {
             MountOp::Bind { optional, create, .. } => (*optional, *create),
+            MountOp::Overlay { upper: OverlayUpper::Changes { optional, .. }, .. } => (*optional, None),
             _ => (false, None),
         };
         let (path, expect) = match source {
@@ -220,7 +239,9 @@ impl<'a> Resolver<'a> {
 
     /// Refuses links that lie in a directory which this plan lets the sandbox write: the last run may have planted them. Gives
     /// what was taken.
-    pub(super) fn check_links(self) -> Result<Taken, ExecError> {
+    pub(super) fn check_links(mut self) -> Result<Taken, ExecError> {
+        Self::check_apart(self.plan, &self.under, &self.writable)?;
+        self.taken.under = self.under.iter().map(|under| under.path().to_owned()).collect();
         let planted = self.links.iter().find_map(|link| {
             let writable = self.writable.iter().find(|(_, id)| link.above.contains(id))?;
             Some((link, writable.0))
@@ -233,16 +254,19 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A lower dir of an overlay.
-    pub(super) fn resolve_lower(&mut self, mount: usize, source: &BindSource) -> Result<Source, ExecError> {
+    /// A lower dir of an overlay; nothing for one that may be missing, and is.
+    pub(super) fn resolve_lower(
+        &mut self,
+        mount: usize,
+        source: &BindSource,
+    ) -> Result<Option<Source>, ExecError> {
         let path = match source {
             BindSource::Path(path) => path.clone(),
             BindSource::Fd(fd) => PathBuf::from(format!("/proc/self/fd/{fd}")),
         };
         match self.resolve(mount, source, Access::ReadOnly)? {
-            Some(found) if found.is_dir => Ok(found),
-            Some(_) => Err(self.missing(mount, &path, Errno::ENOTDIR)),
-            None => Err(self.missing(mount, &path, Errno::ENOENT)),
+            Some(found) if !found.is_dir => Err(self.missing(mount, &path, Errno::ENOTDIR)),
+            found => Ok(found),
         }
     }
 
@@ -250,6 +274,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn resolve_upper(
         &mut self,
         mount: usize,
+        lower: &[Source],
         upper: &OverlayUpper,
     ) -> Result<Option<(CString, CString)>, ExecError> {
         let origin = &self.plan.mounts[mount].origin;
@@ -261,7 +286,13 @@ impl<'a> Resolver<'a> {
             }
             OverlayUpper::Tmpfs { otherwise: Some(layers), .. } if !mount::memory_holds_attributes() => {
                 self.taken.misses.push(UNBOUNDED.to_owned());
-                self.keep(Kept::passing(layers, &self.plan.identity, origin)?, Access::ReadOnly)
+                self.keep(Kept::passing(layers, origin)?, Access::ReadOnly)
+            }
+            OverlayUpper::Changes { layers, layer, .. } => {
+                let directory = lower
+                    .first()
+                    .ok_or(ExecError::Outside { what: "find a lower dir", errno: Errno::ENOENT })?;
+                return self.take_changes(mount, directory, layers, layer).map(Some);
             }
             OverlayUpper::None | OverlayUpper::Tmpfs { .. } => return Ok(None),
         };
@@ -274,8 +305,18 @@ impl<'a> Resolver<'a> {
 
     fn keep(&mut self, kept: Kept, access: Access) -> (PathBuf, PathBuf, Access) {
         let places = (kept.upper.clone(), kept.work.clone(), access);
-        self.taken.layers.push(kept);
+        self.hold(kept);
         places
+    }
+
+    /// Has a layer until the end of the run.
+    pub(super) fn hold(&mut self, kept: Kept) {
+        self.taken.layers.push(kept);
+    }
+
+    /// Notes a directory whose changes are kept apart.
+    pub(super) fn lay_over(&mut self, under: Under) {
+        self.under.push(under);
     }
 }
 

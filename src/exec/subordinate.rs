@@ -14,11 +14,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Pid, pipe2, setgroups};
+use nix::unistd::{Pid, getgid, getuid, pipe2, setgroups};
 
 use super::ExecError;
 use crate::cgroup::wait;
 use crate::diag::{errno_words, escape};
+use crate::host::SubordinateIds;
 use crate::plan::{IdRange, Identity, Subordinate};
 use crate::sys::process::{self, Change, Forked};
 
@@ -120,6 +121,12 @@ fn unmet(why: String, hint: Option<&str>) -> ExecError {
 
 fn errno_of(error: &std::io::Error) -> String {
     errno_words(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// The caller as root of all ids that are the caller's, if there are such.
+pub(crate) fn callers() -> Option<Identity> {
+    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+    Identity::with_subordinate(uid, gid, &SubordinateIds::look(uid).ok()?)
 }
 
 /// Does something in a process of its own whose user namespace has the plan's ids, with every capability there: files of

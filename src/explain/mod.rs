@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::diag::escape;
-use crate::plan::{Access, BindSource, CgroupPlace, MountOp, OverlayUpper, Plan};
+use crate::plan::{Access, BindSource, CgroupPlace, ChangesLayer, Mount, MountOp, OverlayUpper, Plan};
 use crate::profile::value::{ByteSize, in_units};
 use crate::profile::{Background, Level, Nested, NetworkMode, Origin, TerminalMode};
 
@@ -173,17 +173,7 @@ fn filesystem(page: &mut Page, plan: &Plan) {
                 format!("{dest}  at most {}{access}", ByteSize(*size))
             }
             MountOp::Symlink { target } => format!("{dest} -> {}", escape(target)),
-            MountOp::Overlay { lower, upper } => {
-                let upper = match upper {
-                    OverlayUpper::None => "read-only",
-                    OverlayUpper::Tmpfs { .. } => "writes are lost",
-                    OverlayUpper::Directory { .. } => "writes are kept",
-                    OverlayUpper::Kept { directory, .. } => {
-                        &format!("writes are kept in {}", escape(directory))
-                    }
-                };
-                format!("{dest}  {} lower dirs, {upper}", lower.len())
-            }
+            MountOp::Overlay { lower, upper } => format!("{dest}{}", overlay(lower.len(), upper)),
             _ => dest,
         };
         page.line(mount.op.word(), &what, Some(&mount.origin));
@@ -193,6 +183,30 @@ fn filesystem(page: &mut Page, plan: &Plan) {
         let origin = group.first().map(|protected| &protected.origin);
         page.line("protect", &format!("in what is writable: {}", paths.join(" ")), origin);
     }
+    let apart =
+        |mount: &Mount| matches!(&mount.op, MountOp::Overlay { upper: OverlayUpper::Changes { .. }, .. });
+    if !plan.protect.is_empty() && plan.mounts.iter().any(apart) {
+        page.line("", "            not in an overlay: nothing there reaches the directory", None);
+    }
+}
+
+/// What an overlay is made of, and where its writes go.
+fn overlay(lower: usize, upper: &OverlayUpper) -> String {
+    let upper = match upper {
+        OverlayUpper::None => "read-only".to_owned(),
+        OverlayUpper::Tmpfs { .. } => "writes are lost".to_owned(),
+        OverlayUpper::Directory { .. } => "writes are kept".to_owned(),
+        OverlayUpper::Kept { directory, .. } => format!("writes are kept in {}", escape(directory)),
+        OverlayUpper::Changes { layers, layer, optional } => {
+            let name = match layer {
+                ChangesLayer::New(stem) => format!("{stem}-NUMBER"),
+                ChangesLayer::Again(name) => name.clone(),
+            };
+            let optional = if *optional { ", if it exists" } else { "" };
+            return format!("{optional}  stays as it is, writes are kept in {}", escape(layers.join(name)));
+        }
+    };
+    format!("  {lower} lower dirs, {upper}")
 }
 
 fn limits(page: &mut Page, plan: &Plan) {

@@ -6,6 +6,7 @@ use std::fmt;
 use nix::errno::Errno;
 
 use crate::diag::{Diagnose, Location, errno_words, quote};
+use crate::layers::LayersError;
 use crate::plan::PlanError;
 use crate::profile::ProfileError;
 use crate::registry::RegistryError;
@@ -44,6 +45,8 @@ pub enum ManageError {
     Profile(ProfileError),
     /// A limit that can't be planned.
     Plan(PlanError),
+    /// It is a layer, and not to be found or not to be had.
+    Layers(LayersError),
 }
 
 impl From<RegistryError> for ManageError {
@@ -55,7 +58,11 @@ impl From<RegistryError> for ManageError {
 impl ManageError {
     /// Whether it is the answer no, rather than a failure.
     pub fn is_negative(&self) -> bool {
-        matches!(self, Self::Registry(RegistryError::NotFound { .. }))
+        match self {
+            Self::Registry(error) => matches!(error, RegistryError::NotFound { .. }),
+            Self::Layers(error) => error.is_negative(),
+            _ => false,
+        }
     }
 }
 
@@ -72,6 +79,7 @@ impl fmt::Display for ManageError {
             Self::Limit { typed, why, .. } => write!(f, "cannot set {}: {why}", quote(typed)),
             Self::Profile(error) => error.fmt(f),
             Self::Plan(error) => error.fmt(f),
+            Self::Layers(error) => error.fmt(f),
         }
     }
 }
@@ -91,6 +99,7 @@ impl Diagnose for ManageError {
             Self::Limit { hint, .. } => hint.clone(),
             Self::Profile(error) => error.hint(),
             Self::Plan(error) => error.hint(),
+            Self::Layers(error) => error.hint(),
         }
     }
 

@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 pub use error::ManageError;
 pub use limit::{KEYS as LIMIT_KEYS, limit};
 pub use seen::{Seen, State};
-pub use table::{Columns, json, text};
+pub use table::{Columns, age, json, text};
 
 use crate::registry::request::{self, Request};
 use crate::registry::{Live, Registry, RegistryError};

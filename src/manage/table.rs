@@ -109,8 +109,8 @@ fn seconds(time: u64) -> String {
     format!("{:.2} s", time as f64 / 1e6)
 }
 
-/// Seconds in the two largest units.
-fn age(seconds: u64) -> String {
+/// Seconds in the two largest units: `1h2m`.
+pub fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),

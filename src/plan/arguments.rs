@@ -27,6 +27,10 @@ fn has(layout: &Layout, path: &Path) -> Has {
     let Some(nearest) = layout.nearest(path) else { return Has::Nothing };
     match &nearest.op {
         MountOp::Bind { source: BindSource::Path(source), .. } if *source == nearest.dest => Has::Same,
+        // Changes to it are kept apart like any other's below.
+        MountOp::Overlay { lower, .. } if matches!(&lower[..], [BindSource::Path(source)] if *source == nearest.dest) => {
+            Has::Same
+        }
         MountOp::Private { .. } | MountOp::Dir { .. } | MountOp::Tmpfs { .. } => Has::Nothing,
         _ => Has::Other,
     }

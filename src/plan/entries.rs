@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::base;
+use super::changes;
 use super::error::PlanError;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use crate::host::{Host, WorkingDirectory};
@@ -69,7 +70,7 @@ impl Layout {
             self.masks.push((layer, mount.dest.clone()));
             self.retain_below(&mount.dest, |other, _| other > layer);
         }
-        if layer > 0 && matches!(mount.op, MountOp::Bind { .. }) {
+        if layer > 0 && matches!(mount.op, MountOp::Bind { .. } | MountOp::Overlay { .. }) {
             self.show_whole(&mount.dest);
         }
         self.links.retain(|(link, _)| link.as_os_str() != mount.dest.as_os_str());
@@ -116,16 +117,22 @@ impl Layout {
 
     /// Covers a path of the host's in every place where it would be shown, whoever asked for what.
     pub(super) fn keep_out(&mut self, path: &Path) {
-        let place = |mount: &Mount| match &mount.op {
-            MountOp::Bind { source: BindSource::Path(source), .. } if path.starts_with(source) => {
-                Some(mount.dest.join(path.strip_prefix(source).ok()?))
-            }
-            MountOp::Bind { source: BindSource::Path(source), .. } if source.starts_with(path) => {
-                Some(mount.dest.clone())
-            }
-            _ => None,
+        let place = |mount: &Mount| {
+            let sources = match &mount.op {
+                MountOp::Bind { source, .. } => std::slice::from_ref(source),
+                MountOp::Overlay { lower, .. } => lower,
+                _ => &[],
+            };
+            let of = |source: &BindSource| match source {
+                BindSource::Path(source) if path.starts_with(source) => {
+                    Some(mount.dest.join(path.strip_prefix(source).ok()?))
+                }
+                BindSource::Path(source) if source.starts_with(path) => Some(mount.dest.clone()),
+                _ => None,
+            };
+            sources.iter().filter_map(of).collect::<Vec<_>>()
         };
-        let places: Vec<PathBuf> = self.mounts.values().filter_map(|(_, mount)| place(mount)).collect();
+        let places: Vec<PathBuf> = self.mounts.values().flat_map(|(_, mount)| place(mount)).collect();
         for place in places {
             let dest = place.components().collect();
             self.add(usize::MAX, Mount { dest, op: MountOp::Mask, origin: Origin::Default });
@@ -221,14 +228,16 @@ impl Tokens<'_> {
 
     /// The mount that an entry of a profile asks for.
     pub(super) fn entry(&self, entry: &Setting<FilesystemEntry>) -> Result<Mount, PlanError> {
-        let Setting { value: FilesystemEntry { kind, path, dest, optional, size }, origin } = entry;
+        let Setting { value: FilesystemEntry { kind, path, dest, optional, size, layer }, origin } = entry;
         let path = match self.expand(path, origin) {
             // An optional path that this machine has no value for is a path that is missing.
             Err(PlanError::NoValue { .. }) if *optional => PathBuf::from("/nonexistent"),
             other => other?,
         };
         let dest = dest.as_ref().map_or(Ok(path.clone()), |dest| self.expand(dest, origin))?;
-        mount_for(*kind, path, dest, *optional, size.map(|size| size.0), origin.clone())
+        let (layer, size) = (layer.as_deref(), size.map(|size| size.0));
+        let wish = Wish { kind: *kind, path, dest, optional: *optional, size, layer };
+        mount_for(wish, self.host, origin.clone())
     }
 }
 
@@ -258,7 +267,8 @@ pub(super) fn flags(invocation: &Invocation, host: &Host) -> Result<Vec<Mount>, 
             }
             None => path.clone(),
         };
-        mount_for(flag.kind, path, dest, false, None, origin)
+        let wish = Wish { kind: flag.kind, path, dest, optional: false, size: None, layer: None };
+        mount_for(wish, host, origin)
     };
     invocation.paths.iter().map(mount).collect()
 }
@@ -273,14 +283,20 @@ fn flag_name(kind: EntryKind) -> &'static str {
     }
 }
 
-fn mount_for(
+/// An entry or option about a path, its paths found.
+struct Wish<'w> {
     kind: EntryKind,
     path: PathBuf,
     dest: PathBuf,
     optional: bool,
+    /// Bytes, for a tmpfs.
     size: Option<u64>,
-    origin: Origin,
-) -> Result<Mount, PlanError> {
+    /// For an overlay.
+    layer: Option<&'w str>,
+}
+
+fn mount_for(wish: Wish<'_>, host: &Host, origin: Origin) -> Result<Mount, PlanError> {
+    let Wish { kind, path, dest, optional, size, layer } = wish;
     if dest == Path::new("/") {
         return Err(PlanError::BadPath { path: dest, why: "the root itself can't be a destination", origin });
     }
@@ -296,9 +312,7 @@ fn mount_for(
         EntryKind::Write => bind(Access::Writable),
         EntryKind::Hide => MountOp::Mask,
         EntryKind::Tmpfs => base::tmpfs(size.unwrap_or(base::TMPFS_SIZE), 0o755),
-        EntryKind::Overlay => {
-            return Err(PlanError::NotBuilt { what: "filesystem.overlay".to_owned(), origin });
-        }
+        EntryKind::Overlay => changes::overlay(&path, layer, optional, host, &origin)?,
     };
     Ok(Mount { dest, op, origin })
 }

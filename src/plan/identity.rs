@@ -6,7 +6,7 @@ use caps::Capability;
 use super::mount::{Access, Mount, MountOp, OverlayUpper};
 use super::{IdRange, Identity, PlanError, Privileges, Subordinate};
 use crate::diag::quote;
-use crate::host::{Host, IdRanges};
+use crate::host::{Host, IdRanges, SubordinateIds};
 use crate::invocation::Invocation;
 use crate::profile::{Level, Profile, Setting, UidMap};
 
@@ -36,30 +36,42 @@ const MARKS_FILES: [Capability; 2] = [Capability::CAP_FSETID, Capability::CAP_SE
 /// [`PlanError::Conflict`] where subordinate ids are asked for and the caller has none.
 pub(super) fn resolve(profile: &Profile, host: &Host) -> Result<Identity, PlanError> {
     let map = &profile.privileges.uid;
-    let (uid, gid) = if map.value == UidMap::Same { (host.uid, host.gid) } else { (0, 0) };
-    let subordinate = match map.value {
-        UidMap::Same | UidMap::Root => None,
-        UidMap::Subordinate => Some(subordinate(map, host)?),
+    let (uid, gid) = match map.value {
+        UidMap::Same => (host.uid, host.gid),
+        UidMap::Root => (0, 0),
+        UidMap::Subordinate => {
+            let identity = Identity::with_subordinate(host.uid, host.gid, &host.subordinate);
+            return identity.ok_or_else(|| no_ids(map, host));
+        }
     };
-    Ok(Identity { outside_uid: host.uid, outside_gid: host.gid, uid, gid, subordinate })
+    Ok(Identity { outside_uid: host.uid, outside_gid: host.gid, uid, gid, subordinate: None })
 }
 
-fn subordinate(map: &Setting<UidMap>, host: &Host) -> Result<Subordinate, PlanError> {
-    let ids = &host.subordinate;
-    let missing: Vec<&str> = [("/etc/subuid", &ids.uids), ("/etc/subgid", &ids.gids)]
-        .into_iter()
-        .filter(|(_, ranges)| ranges.is_empty())
-        .map(|(file, _)| file)
-        .collect();
-    if missing.is_empty() {
-        return Ok(Subordinate { uids: ranges(&ids.uids), gids: ranges(&ids.gids) });
+impl Identity {
+    /// 0 is this uid and gid, and the subordinate ids follow; nothing where there are none of either kind.
+    pub fn with_subordinate(uid: u32, gid: u32, ids: &SubordinateIds) -> Option<Self> {
+        let subordinate = Subordinate { uids: ranges(&ids.uids), gids: ranges(&ids.gids) };
+        let complete = !subordinate.uids.is_empty() && !subordinate.gids.is_empty();
+        complete.then_some(Self {
+            outside_uid: uid,
+            outside_gid: gid,
+            uid: 0,
+            gid: 0,
+            subordinate: Some(subordinate),
+        })
     }
-    Err(PlanError::Conflict {
+}
+
+fn no_ids(map: &Setting<UidMap>, host: &Host) -> PlanError {
+    let files = [("/etc/subuid", &host.subordinate.uids), ("/etc/subgid", &host.subordinate.gids)];
+    let missing: Vec<&str> =
+        files.into_iter().filter(|(_, ranges)| ranges.is_empty()).map(|(file, _)| file).collect();
+    PlanError::Conflict {
         why: format!("cannot map subordinate ids: {} has none in {}", quote(&host.user), missing.join(" and in ")),
         origin: map.origin.clone(),
         hint: "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, with ids that nobody else has"
             .to_owned(),
-    })
+    }
 }
 
 /// One after the other from 1 on; 0 is the caller.

@@ -9,6 +9,7 @@ mod arguments;
 mod base;
 mod bytes;
 mod cgroup;
+mod changes;
 mod command;
 mod desktop;
 mod entries;
@@ -39,7 +40,7 @@ pub use cgroup::{CONTROLLERS, Cgroup, CgroupPlace, Knob, Service, most_in_words}
 pub use command::candidates;
 pub use error::PlanError;
 pub use limits::{limit_knobs, wanted_for_limits};
-pub use mount::{Access, BindSource, Content, Mount, MountOp, OverlayUpper};
+pub use mount::{Access, BindSource, ChangesLayer, Content, Mount, MountOp, OverlayUpper};
 pub use protect::{Placeholder, Protected};
 pub use resolve::{resolve, wanted};
 

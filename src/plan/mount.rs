@@ -97,6 +97,27 @@ pub enum OverlayUpper {
         /// It is among sbx's own, where no sandbox can write otherwise.
         own: bool,
     },
+    /// A layer of sbx's own with what is changed in the lower dir, of which there is one, and which stays as it is. One that
+    /// is empty at the end is gone.
+    Changes {
+        /// Where layers are.
+        #[serde(serialize_with = "bytes::path")]
+        layers: PathBuf,
+        /// Which of them.
+        layer: ChangesLayer,
+        /// A missing lower dir is no error: nothing is there then.
+        optional: bool,
+    },
+}
+
+/// A layer for what is changed in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangesLayer {
+    /// A new one, of this name and a number.
+    New(String),
+    /// That of an earlier run in the same directory.
+    Again(String),
 }
 
 /// What is done at a destination. Every mount is nosuid; nodev unless it says devices.

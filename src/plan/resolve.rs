@@ -10,7 +10,8 @@ use super::environment::Facts;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Namespaces, Plan, PlanError, Root};
 use super::{
-    arguments, command, desktop, environment, identity, limits, protect, roots, toolchains, unbuilt, walls,
+    arguments, changes, command, desktop, environment, identity, limits, protect, roots, toolchains, unbuilt,
+    walls,
 };
 use crate::diag::quote;
 use crate::host::{DesktopParts, Host, Wanted, WorkingDirectory};
@@ -258,14 +259,9 @@ fn check_private_home(profile: &Profile, host: &Host) -> Result<(), PlanError> {
 fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount>, PlanError> {
     let access = match cwd.value {
         CwdMode::None => return Ok(None),
-        CwdMode::Ro => Access::ReadOnly,
-        CwdMode::Rw => Access::Writable,
-        CwdMode::Overlay => {
-            return Err(PlanError::NotBuilt {
-                what: "filesystem.cwd".to_owned(),
-                origin: cwd.origin.clone(),
-            });
-        }
+        CwdMode::Ro => Some(Access::ReadOnly),
+        CwdMode::Rw => Some(Access::Writable),
+        CwdMode::Overlay => None,
     };
     let path = match &host.cwd {
         WorkingDirectory::Known(path) => path,
@@ -289,12 +285,15 @@ fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount
     if let Some(why) = why {
         return Err(PlanError::WorkingDirectoryTooWide { path: path.clone(), why });
     }
-    let op = MountOp::Bind {
-        source: BindSource::Path(path.clone()),
-        access,
-        devices: false,
-        optional: false,
-        create: None,
+    let op = match access {
+        None => changes::overlay(path, None, false, host, &cwd.origin)?,
+        Some(access) => MountOp::Bind {
+            source: BindSource::Path(path.clone()),
+            access,
+            devices: false,
+            optional: false,
+            create: None,
+        },
     };
     Ok(Some(Mount { dest: path.clone(), op, origin: cwd.origin.clone() }))
 }

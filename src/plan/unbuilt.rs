@@ -4,7 +4,7 @@
 
 use super::error::PlanError;
 use crate::invocation::Invocation;
-use crate::profile::{CwdMode, NetworkMode, Origin, Profile, Setting, X11Mode};
+use crate::profile::{NetworkMode, Origin, Profile, Setting, X11Mode};
 
 /// Refuses the first thing that is not built.
 pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), PlanError> {
@@ -18,7 +18,6 @@ pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), P
 
 fn flag(invocation: &Invocation) -> Option<String> {
     let given = [
-        ("--cwd overlay", invocation.cwd == Some(CwdMode::Overlay)),
         ("--net private", invocation.net == Some(NetworkMode::Private)),
         ("--net proxy", invocation.net == Some(NetworkMode::Proxy)),
         ("--allow-host", !invocation.allow_hosts.is_empty()),
@@ -42,9 +41,8 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
             .find(|setting| !setting.is_default())
             .map(|setting| (key.to_owned(), setting.origin.clone()))
     }
-    let Profile { filesystem, network, seccomp, display, .. } = profile;
+    let Profile { network, seccomp, display, .. } = profile;
     let found = [
-        more("filesystem.cwd", &filesystem.cwd, |cwd| invocation.cwd.is_none() && *cwd == CwdMode::Overlay),
         more("network.mode", &network.mode, |mode| {
             invocation.net.is_none() && matches!(mode, NetworkMode::Private | NetworkMode::Proxy)
         }),

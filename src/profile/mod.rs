@@ -143,6 +143,8 @@ pub struct FilesystemEntry {
     pub optional: bool,
     /// Bytes, for a tmpfs.
     pub size: Option<ByteSize>,
+    /// The layer of an earlier run that goes on, for an overlay.
+    pub layer: Option<String>,
 }
 
 /// `[filesystem]`.

@@ -155,11 +155,33 @@ fn configure(
 /// memory, which is on one.
 pub fn memory_holds_attributes() -> bool {
     use nix::sys::memfd::{MFdFlags, memfd_create};
-    let Ok(file) = memfd_create(c"sbx", MFdFlags::MFD_CLOEXEC) else { return false };
+    memfd_create(c"sbx", MFdFlags::MFD_CLOEXEC).is_ok_and(|file| hold_attributes(file).is_ok())
+}
+
+/// Tries whether a file or directory that is open for more than its path can hold user extended attributes.
+///
+/// # Errors
+/// What fsetxattr(2) says: `EOPNOTSUPP` where the filesystem has none.
+pub fn hold_attributes(file: impl AsFd) -> Result<(), Errno> {
+    let (fd, name) = (file.as_fd().as_raw_fd(), c"user.sbx");
     // SAFETY: the name is a live NUL-terminated string, and the value one live byte.
-    let set =
-        unsafe { libc::fsetxattr(file.as_raw_fd(), c"user.sbx".as_ptr(), ptr::from_ref(&0_u8).cast(), 1, 0) };
-    set == 0
+    check(unsafe { libc::fsetxattr(fd, name.as_ptr(), ptr::from_ref(&0_u8).cast(), 1, 0) })?;
+    // SAFETY: the name is a live NUL-terminated string.
+    check(unsafe { libc::fremovexattr(fd, name.as_ptr()) }).map(drop)
+}
+
+/// Whether a file or directory that is open for more than its path has extended attributes besides an overlay's own marks;
+/// true where that can't be told.
+pub fn has_attributes(file: impl AsFd) -> bool {
+    let mut names = [0_u8; 4096];
+    // SAFETY: the kernel writes at most as many bytes as the buffer has.
+    let length =
+        unsafe { libc::flistxattr(file.as_fd().as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    let Some(names) = usize::try_from(length).ok().and_then(|length| names.get(..length)) else {
+        return true;
+    };
+    let mut names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.any(|name| !name.starts_with(b"user.overlay."))
 }
 
 /// The number of the mount that `path` leads to.

@@ -99,7 +99,7 @@ fn options(session: &mut Session) -> Verdict {
     session.offers_not("sbx --form", &["--format"])?;
     session.offers_not("sbx check --r", &["--ro"])?;
     // What the program would refuse.
-    session.offers_not("sbx --overl", &["--overlay"])?;
+    session.offers_not("sbx --allow", &["--allow-host"])?;
     session.becomes("sbx --die", "sbx --die-with-parent ")
 }
 

@@ -68,7 +68,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("filesystem.write", &["['/a', { path = '/b', dest = '/c', optional = true }]"]),
     ("filesystem.hide", &["['/a']"]),
     ("filesystem.tmpfs", &["['/a', { path = '/b', size = '1M' }]"]),
-    ("filesystem.overlay", &["['/a']", "[{ path = '/b' }]"]),
+    ("filesystem.overlay", &["['/a']", "[{ path = '/b', optional = true, layer = 'b-1' }]"]),
     ("filesystem.protect", &["['.git/hooks']"]),
     ("filesystem.arguments", ArgumentsMode::WORDS),
     ("filesystem.accounts", &["true"]),

@@ -162,7 +162,7 @@ fn values_for(key: &str) -> Vec<String> {
         let mut forms = vec![format!("[{value}]"), format!("{{ x = {value} }}")];
         if has_tables {
             forms.push(format!("[{{ path = {value} }}]"));
-            for name in ["dest", "optional", "size", "no-such-key"] {
+            for name in ["dest", "optional", "size", "layer", "no-such-key"] {
                 forms.push(format!("[{{ path = '/ok', {name} = {value} }}]"));
             }
         }

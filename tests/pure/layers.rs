@@ -4,12 +4,12 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
     ("report", &["exec", "plan", "profile", "diag"]),
-    ("verbs", &["cli", "diag", "exec", "host", "invocation", "manage", "registry"]),
+    ("verbs", &["cli", "diag", "exec", "host", "invocation", "layers", "manage", "profile", "registry"]),
     ("diag", &[]),
     ("cgroup", &[]),
     ("profile", &["diag"]),
@@ -20,8 +20,9 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("seccomp", &["diag"]),
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
     ("registry", &["cgroup", "profile", "sys", "diag"]),
-    ("manage", &["cgroup", "registry", "plan", "profile", "host", "sys", "diag"]),
-    ("exec", &["cause", "cgroup", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
+    ("manage", &["cgroup", "layers", "registry", "plan", "profile", "host", "sys", "diag"]),
+    ("layers", &["sys", "diag"]),
+    ("exec", &["cause", "cgroup", "layers", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];
@@ -43,10 +44,12 @@ const INSIDE: [&str; 14] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 29] = [
+const OUTSIDE: [&str; 31] = [
     "attach",
     "bus",
     "cause",
+    "changed",
+    "changes",
     "control",
     "descriptors",
     "error",

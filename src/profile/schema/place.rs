@@ -6,7 +6,7 @@ use serde::de::MapAccess;
 use serde::de::value::MapAccessDeserializer;
 
 use super::field::{Field, Raw, Spelling};
-use super::spelling::{Size, Template};
+use super::spelling::{LayerName, Size, Template};
 use crate::profile::value::{ByteSize, PathTemplate};
 use crate::profile::{EntryKind, FilesystemEntry};
 
@@ -48,10 +48,12 @@ struct TmpfsTable {
 #[serde(deny_unknown_fields)]
 struct OverlayTable {
     path: Field<Template>,
+    layer: Option<Field<LayerName>>,
+    optional: Option<Field<bool>>,
 }
 
 fn plain(kind: EntryKind, path: PathTemplate) -> FilesystemEntry {
-    FilesystemEntry { kind, path, dest: None, optional: false, size: None }
+    FilesystemEntry { kind, path, dest: None, optional: false, size: None, layer: None }
 }
 
 fn string(kind: EntryKind, raw: Raw<'_>) -> Option<Result<FilesystemEntry, String>> {
@@ -124,6 +126,10 @@ impl Spelling for Overlay {
     }
     fn table<'de, A: MapAccess<'de>>(map: A) -> Result<FilesystemEntry, A::Error> {
         let table = OverlayTable::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(plain(EntryKind::Overlay, table.path.value))
+        Ok(FilesystemEntry {
+            layer: table.layer.map(|layer| layer.value),
+            optional: table.optional.is_some_and(|optional| optional.value),
+            ..plain(EntryKind::Overlay, table.path.value)
+        })
     }
 }

@@ -87,6 +87,8 @@ texts! {
     Root: RootSource = root;
     /// Where writes to the root filesystem go.
     Writable: WritableLayer = writable;
+    /// The name of a layer.
+    LayerName: String = layer_name;
     /// A host name.
     Hostname: String = value::parse_hostname;
     /// A capability's name.

@@ -56,6 +56,16 @@ fn what_the_sandbox_has_anyway_stays_as_it_is() {
     assert_eq!(words(&plan), ["tool", "a.pdf", "/data/b.pdf", "/usr/share/doc/c"]);
 }
 
+/// In an overlay it is one of those whose changes are kept apart.
+#[test]
+fn a_file_in_an_overlay_is_not_written_itself() {
+    let text = "filesystem.arguments = 'rw'";
+    let files = vec![file(1, "", true, "/home/ann/project/a.pdf")];
+    let plan = plan_of(text, &["--cwd", "overlay"], &["tool", "a.pdf"], files);
+    let binds = plan.mounts.iter().filter(|mount| mount.op.word() == "rw").count();
+    assert_eq!((binds, words(&plan)), (0, vec!["tool", "a.pdf"]));
+}
+
 #[test]
 fn a_hidden_file_stays_hidden() {
     let text = "filesystem.arguments = 'ro'";

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod basis;
+mod changes;
 mod command;
 mod cwd;
 mod desktop;

@@ -104,14 +104,6 @@ fn odd_paths_are_refused() {
     }
 }
 
-#[test]
-fn overlays_are_not_built() {
-    for (text, arguments) in [("overlay = [\"/data\"]", &[][..]), ("", &["--overlay", "/data"])] {
-        let error = refusal(&host(), &[&format!("[filesystem]\n{text}")], arguments);
-        assert!(matches!(error, PlanError::NotBuilt { .. }), "{text} {arguments:?}: {error:?}");
-    }
-}
-
 /// What lies behind a link that the sandbox itself makes is where the link leads.
 #[test]
 fn own_links_are_followed() {

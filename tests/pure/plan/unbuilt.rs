@@ -5,9 +5,8 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 12] = [
+const KEYS: [(&str, &[&str], &[&str]); 11] = [
     ("filesystem.root", &["\"image:debian\""], &["\"host\"", "\"empty\"", "\"/srv/root\""]),
-    ("filesystem.cwd", &["\"overlay\""], &["\"none\"", "\"rw\"", "\"ro\""]),
     ("network.mode", &["\"private\"", "\"proxy\""], &["\"none\"", "\"host\""]),
     ("network.allow", &["[\"example.org\"]"], &["[]"]),
     ("network.deny", &["[\"example.org\"]"], &["[]"]),
@@ -47,7 +46,6 @@ fn keys_are_refused_by_name() {
 fn options_are_refused_by_name() {
     for arguments in [
         &["--root", "image:x"][..],
-        &["--cwd", "overlay"],
         &["--net", "private"],
         &["--net", "proxy"],
         &["--allow-host", "example.org"],
@@ -66,13 +64,10 @@ fn what_a_later_layer_takes_back_is_not_refused() {
         ("network.mode = \"proxy\"", "network.mode = \"none\""),
         ("seccomp.multiarch = true", "seccomp.multiarch = false"),
         ("network.allow = [\"example.org\"]", "network.allow = [\"-example.org\"]"),
-        ("filesystem.cwd = \"overlay\"", "filesystem.cwd = \"rw\""),
-        ("filesystem.overlay = [\"/data\"]", "filesystem.overlay = [\"-/data\"]"),
         ("display.x11 = \"private\"", "display.x11 = \"host\""),
     ] {
         plan(&[asks, takes_back], &[]);
         assert!(matches!(refusal(&host(), &[takes_back, asks], &[]), PlanError::NotBuilt { .. }), "{asks}");
     }
-    plan(&["filesystem.cwd = \"overlay\""], &["--cwd", "rw"]);
     plan(&["network.mode = \"proxy\""], &["--net", "none"]);
 }

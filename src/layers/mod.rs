@@ -1,0 +1,10 @@
+//! Layers that are kept: what is written down of them, and which there are.
+#![forbid(unsafe_code)]
+
+mod error;
+mod list;
+mod record;
+
+pub use error::LayersError;
+pub use list::{Listed, all, is_layer, names};
+pub use record::{Kind, Record};
