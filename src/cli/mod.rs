@@ -1,6 +1,7 @@
 //! The command line: argv in, [`Action`] out. Nothing is looked up here and nothing printed.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod completions;
 mod error;
 mod run;
@@ -14,6 +15,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use crate::invocation::Invocation;
 use crate::profile;
 
+pub use changes::{ChangesVerb, Selection, Shape};
 pub use error::UsageError;
 pub use run::RunOptions;
 pub use verbs::Verb;
@@ -117,6 +119,8 @@ pub enum Action {
     Doctor(Format, Output),
     /// Do something with sandboxes that run.
     Manage(Verb, Output),
+    /// Do something with what sandboxes have changed.
+    Changes(ChangesVerb, Output),
     /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
@@ -135,6 +139,8 @@ Verbs, only as the very first word:
   stop         end one
   limit        set new limits for one
   exec         run a further program in one
+  diff         show what a sandbox has changed in a layer
+  apply        carry that over to the directory itself
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
   help         print this text
@@ -269,6 +275,7 @@ pub fn commands() -> Vec<clap::Command> {
         DoctorCommand::command(),
     ];
     commands.extend(verbs::commands());
+    commands.extend(changes::commands());
     commands
 }
 
@@ -288,6 +295,8 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("profiles") => profiles(rest),
         Some("completions") => completions(rest),
         Some("doctor") => doctor(rest),
+        Some("diff") => changes::diff(rest),
+        Some("apply") => changes::apply(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),

@@ -4,7 +4,7 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 22] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
@@ -21,7 +21,10 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
     ("registry", &["cgroup", "profile", "sys", "diag"]),
     ("manage", &["cgroup", "registry", "plan", "profile", "host", "sys", "diag"]),
-    ("exec", &["cause", "cgroup", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
+    ("layers", &["sys", "diag"]),
+    ("compare", &["changes", "cli", "host", "diag"]),
+    ("changes", &["exec", "host", "layers", "profile", "sys", "diag"]),
+    ("exec", &["cause", "cgroup", "layers", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];
