@@ -19,6 +19,8 @@ _sbx_options() {
     pause | resume | limit) REPLY="$messages" ;;
     stop) REPLY="$messages --grace=" ;;
     exec) REPLY="$messages --env= --chdir=" ;;
+    diff) REPLY="$messages --patch --format= --json" ;;
+    apply) REPLY="$messages --dry-run" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -101,6 +103,13 @@ _sbx_sandboxes() {
   _sbx_reply -W "$(command sbx ps --format names 2>/dev/null </dev/null)"
 }
 
+# The layers that are kept.
+_sbx_layers() {
+  local state=${XDG_STATE_HOME-}
+  [[ $state == /* ]] || state=$HOME/.local/state
+  _sbx_reply -W "$(command ls -- "$state/sbx/layers" 2>/dev/null)"
+}
+
 # Whether the next word is the value of this one; REPLY is what it is called in full.
 _sbx_awaits() {
   case $1 in
@@ -158,6 +167,7 @@ _sbx_word() {
       ;;
     check) _sbx_files ;;
     stats | pause | resume | stop | exec) _sbx_sandboxes ;;
+    diff | apply) _sbx_layers ;;
     limit)
       if ((operands == 0)); then
         _sbx_sandboxes
@@ -172,7 +182,7 @@ _sbx_word() {
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec diff apply completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

@@ -1,19 +1,18 @@
 //! What an `sbx apply` is about to do, written down before it does it, so that the next one can finish it.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
+use super::bytes;
 use super::layer::JOURNAL;
 use super::node::Node;
 
@@ -168,35 +167,10 @@ impl Journal {
     }
 }
 
-/// Paths as text where they are UTF-8, else as `{"hex": "…"}`.
-pub(super) mod bytes {
-    use super::*;
-
-    pub(in super::super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        super::super::report::Bytes(path.as_os_str()).serialize(serializer)
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<PathBuf, D::Error> {
-        let wrong = || de::Error::custom("not a path below a directory");
-        let path = match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => PathBuf::from(text),
-            value => {
-                let hex = value.get("hex").and_then(serde_json::Value::as_str).ok_or_else(wrong)?;
-                let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-                let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(byte).collect();
-                std::ffi::OsString::from_vec(bytes.ok_or_else(wrong)?).into()
-            }
-        };
-        let is_below = path.iter().all(|name| name != OsStr::new("..")) && !path.is_absolute();
-        if is_below && !path.as_os_str().as_bytes().contains(&0) { Ok(path) } else { Err(wrong()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn it_is_read_as_it_was_written() {

@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::journal::bytes;
+use super::bytes;
 
 /// The version of the file. Another one is not read.
 const VERSION: u32 = 1;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bytes;
 mod check;
 mod compare;
 mod error;

@@ -3,11 +3,11 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 
+use super::bytes::Bytes;
 use super::node::{Kind, Node};
 use super::{Change, Layer, Mark, Status};
 use crate::diag::escape;
@@ -87,23 +87,6 @@ fn details(change: &Change) -> Vec<String> {
         });
     }
     details
-}
-
-/// Text where it is UTF-8, else `{"hex": "…"}`, as everywhere in sbx's JSON.
-pub(super) struct Bytes<'a>(pub(super) &'a OsStr);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.to_str() {
-            Some(text) => serializer.serialize_str(text),
-            None => {
-                let hex: String = self.0.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("hex", &hex)?;
-                map.end()
-            }
-        }
-    }
 }
 
 #[derive(Serialize)]
