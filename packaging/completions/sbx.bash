@@ -20,6 +20,8 @@ _sbx_options() {
     stop) REPLY="$messages --grace=" ;;
     exec) REPLY="$messages --env= --chdir=" ;;
     layers) REPLY="$messages --format=" ;;
+    diff) REPLY="$messages --patch --format= --json" ;;
+    apply) REPLY="$messages --dry-run" ;;
     discard) REPLY="$messages" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
@@ -166,6 +168,7 @@ _sbx_word() {
       ;;
     check) _sbx_files ;;
     stats | pause | resume | stop | exec) _sbx_sandboxes ;;
+    diff | apply) _sbx_layers ;;
     limit)
       if ((operands == 0)); then
         _sbx_sandboxes
@@ -181,7 +184,7 @@ _sbx_word() {
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

@@ -35,7 +35,7 @@ mod prepare;
 mod protect;
 mod readback;
 mod relay;
-mod removal;
+pub(crate) mod removal;
 mod resources;
 mod scope;
 mod signals;
