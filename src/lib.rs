@@ -8,6 +8,7 @@
 //!
 //! The library exists for the tests, which edit a [`plan::Plan`] and run it; it promises no stable interface.
 
+mod answers;
 pub mod cause;
 pub mod cgroup;
 pub mod changes;
@@ -19,12 +20,15 @@ pub mod doctor;
 pub mod exec;
 pub mod explain;
 pub mod host;
+pub mod image;
+mod images;
 pub mod invocation;
 pub mod layers;
 pub mod manage;
 pub mod plan;
 pub mod profile;
 pub mod registry;
+mod removal;
 mod report;
 pub mod seccomp;
 pub mod status;
@@ -36,18 +40,18 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cli::{Action, ChangesVerb, Format, ListFormat, Output, UsageError, Verb, When};
+use cli::{Action, Format, ListFormat, Output, UsageError, When};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use doctor::DoctorError;
 use exec::{ExecError, Finished, Outcome, Started};
 use host::{Host, HostError, WorkingDirectory};
+use image::{Held, Image};
 use invocation::Invocation;
 use plan::{Plan, PlanError};
 use profile::search::SearchPath;
 use profile::{Profile, ProfileError, load};
 use status::StatusLines;
-use verbs::{Done, Failed};
 
 /// sbx itself refused or failed, and nothing ran.
 const REFUSED: u8 = 125;
@@ -123,53 +127,10 @@ pub fn main() -> ExitCode {
             Ok(code) => code,
             Err(error) => refuse(&error, output),
         },
-        Action::Manage(verb, output) => manage(verb, output),
-        Action::Changes(verb, output) => compare(&verb, output),
+        Action::Manage(verb, output) => answers::manage(verb, output),
+        Action::Changes(verb, output) => answers::compare(&verb, output),
+        Action::Image(verb, output) => answers::images(verb, output),
         Action::Print(text) => print(&text),
-    }
-}
-
-/// A verb about sandboxes that run: 0, 1 when there is none of that name, 125; for `exec` the program's own status.
-fn manage(verb: Verb, output: Output) -> ExitCode {
-    let (word, is_exec) = (verb.word(), matches!(verb, Verb::Exec { .. }));
-    let host = match host::probe() {
-        Ok(host) => host,
-        Err(error) => return refuse(&Error::Host(error), output),
-    };
-    match verbs::carry_out(verb, host, |text| print(text) == ExitCode::SUCCESS) {
-        Ok(Done::Printed(text)) => print(&text),
-        Ok(Done::Ended(outcome)) => end_as(outcome),
-        Err(Failed::Exec(error)) => refuse(&Error::Exec(error), output),
-        Err(Failed::Manage(error)) => {
-            tell(&diag::render(Severity::Error, &error, wants_color(output)));
-            let negative = error.is_negative();
-            if negative && !is_exec {
-                tell(&format!("  hint: to run a program of that name: sbx -- {word}\n"));
-            }
-            ExitCode::from(if negative && !is_exec { 1 } else { REFUSED })
-        }
-    }
-}
-
-/// A verb about what sandboxes have changed: 0, 1 for the answer no, 125.
-fn compare(verb: &ChangesVerb, output: Output) -> ExitCode {
-    let host = match host::probe() {
-        Ok(host) => host,
-        Err(error) => return refuse(&Error::Host(error), output),
-    };
-    let terminal = std::io::stdout().is_terminal();
-    let look = changes::Look { color: colors(output, terminal), terminal };
-    let answer = compare::carry_out(verb, &host, look, &|part| std::io::stdout().write_all(part).is_ok());
-    for warning in answer.warnings.iter().filter(|_| !output.quiet) {
-        tell(&format!("sbx: warning: {warning}\n"));
-    }
-    let printed = print_bytes(&answer.text);
-    match answer.error {
-        None => printed,
-        Some(error) => {
-            tell(&diag::render(Severity::Error, &error, wants_color(output)));
-            ExitCode::from(if error.is_negative() { 1 } else { REFUSED })
-        }
     }
 }
 
@@ -200,7 +161,10 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
 fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Result<Finished, Error> {
     let lines = *status;
     let deadline = Deadline::start(REFUSED, move |message| lines.failed(message, REFUSED));
-    let plan = plan(invocation, output)?;
+    let (plan, _held) = plan_and_hold(invocation, output)?;
+    if plan.command.is_empty() {
+        return Err(Error::Usage(UsageError::NoCommand));
+    }
     if output.verbose {
         tell(&format!(
             "sbx: profile {} ({})\n",
@@ -243,6 +207,11 @@ fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<St
 /// # Errors
 /// [`Error`] of the stage that found it: nothing was touched.
 pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
+    plan_and_hold(invocation, output).map(|(plan, _)| plan)
+}
+
+/// The same, with the layers of the image that it wants, which nobody removes meanwhile.
+fn plan_and_hold(invocation: &Invocation, output: Output) -> Result<(Plan, Option<Held>), Error> {
     let mut host = host::probe().map_err(Error::Host)?;
     let search = SearchPath::new(host.config_home.as_deref());
     let names = if invocation.profiles.is_empty() {
@@ -257,7 +226,9 @@ pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
     }
     let wanted = plan::wanted(&profile, invocation, &host).map_err(Error::Plan)?;
     host.look_at(&wanted).map_err(Error::Host)?;
-    plan::resolve(&profile, invocation, &host).map_err(Error::Plan)
+    let held = host.image.as_ref().map(Image::hold).transpose();
+    let held = held.map_err(|error| Error::Host(HostError::Image(error)))?;
+    Ok((plan::resolve(&profile, invocation, &host).map_err(Error::Plan)?, held))
 }
 
 /// The profile whose `match` has the command's real path.

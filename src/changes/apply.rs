@@ -20,7 +20,7 @@ use super::known::Known;
 use super::node::{Directory, Kind, open_below};
 use super::stage::{self, Stage, dress, numbered, times};
 use super::{Change, Layer, select, walk};
-use crate::exec::removal;
+use crate::removal;
 
 /// What was done.
 #[derive(Debug, Default)]

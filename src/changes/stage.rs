@@ -19,7 +19,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Whence, fchown, geteuid, linkat, lseek, symlinkat};
 
 use super::node::{Attributes, Directory, Kind, open_below};
-use crate::exec::removal;
+use crate::removal;
 use crate::sys::attributes;
 
 /// Bytes that are copied at a time.

@@ -4,11 +4,13 @@
 mod changes;
 mod completions;
 mod error;
+mod images;
 mod layers;
 mod run;
 mod verbs;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -18,6 +20,7 @@ use crate::profile;
 
 pub use changes::{ChangesVerb, Selection, Shape};
 pub use error::UsageError;
+pub use images::{ImageVerb, TypedBounds};
 pub use run::RunOptions;
 pub use verbs::Verb;
 
@@ -122,6 +125,8 @@ pub enum Action {
     Manage(Verb, Output),
     /// Do something with what sandboxes have changed.
     Changes(ChangesVerb, Output),
+    /// Do something with images.
+    Image(ImageVerb, Output),
     /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
@@ -144,6 +149,7 @@ Verbs, only as the very first word:
   diff         show what a sandbox has changed in a layer
   apply        carry that over to the directory itself
   discard      remove some
+  image        import, list, show, export and remove images
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
   help         print this text
@@ -280,6 +286,7 @@ pub fn commands() -> Vec<clap::Command> {
     commands.extend(verbs::commands());
     commands.extend(layers::commands());
     commands.extend(changes::commands());
+    commands.push(images::ImageCommand::command());
     commands
 }
 
@@ -303,6 +310,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("diff") => changes::diff(rest),
         Some("apply") => changes::apply(rest),
         Some("discard") => layers::discard(rest),
+        Some("image") => images::parse(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
@@ -348,10 +356,13 @@ fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
     if parsed.version {
         return Ok(Action::Print(version()));
     }
-    if parsed.command.is_empty() {
+    let is_empty = parsed.command.is_empty();
+    let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
+    // An image may say what runs.
+    let has_image = invocation.root.as_ref().is_some_and(|root| root.as_bytes().starts_with(b"image:"));
+    if is_empty && !has_image {
         return Err(UsageError::NoCommand);
     }
-    let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
     Ok(Action::Run(invocation, output))
 }
 

@@ -15,9 +15,10 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens, stat};
 use nix::sys::time::TimeSpec;
 
 use super::ExecError;
-use super::{removal, subordinate};
+use super::subordinate;
 use crate::layers::{LayersError, Record, is_layer};
 use crate::profile::Origin;
+use crate::removal;
 use crate::sys::mount as sys_mount;
 
 /// The upper dir's name, and the work dir's. What the upper dir's own mode is the root directory has.

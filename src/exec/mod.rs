@@ -35,7 +35,6 @@ mod prepare;
 mod protect;
 mod readback;
 mod relay;
-pub(crate) mod removal;
 mod resources;
 mod scope;
 mod signals;

@@ -18,6 +18,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::image::{ImageError, Store};
+
+pub use crate::image::Image;
 pub use arguments::NamedFile;
 pub use cgroups::{Ceiling, Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
@@ -145,6 +148,8 @@ pub struct Host {
     pub toolchains: Vec<Toolchain>,
     /// Files named on the command line, for profiles that show them.
     pub named_files: Vec<NamedFile>,
+    /// The image that is the root filesystem, for plans that want one.
+    pub image: Option<Image>,
     /// Cgroups, for plans that want one.
     pub cgroups: Option<Cgroups>,
     /// The caller's subordinate ids, for profiles that map them.
@@ -160,6 +165,8 @@ pub struct Wanted {
     pub toolchains: Vec<&'static ToolchainKind>,
     /// The command's words, where files among them are to be found.
     pub command: Vec<OsString>,
+    /// The image of that name.
+    pub image: Option<String>,
     /// Cgroups.
     pub cgroups: Option<WantedCgroups>,
     /// Subordinate ids.
@@ -185,13 +192,19 @@ impl Host {
         if wanted.subordinate {
             self.subordinate = SubordinateIds::look(self.uid)?;
         }
-        Ok(())
+        self.look_at_image(wanted.image.as_deref()).map_err(HostError::Image)
     }
 
     /// Looks at cgroups, if anything of them is wanted.
     pub fn look_at_cgroups(&mut self, wanted: Option<WantedCgroups>) {
         let looked = |wanted| Cgroups::look(self.uid, self.session_dir.as_deref(), &wanted);
         self.cgroups = wanted.map(looked);
+    }
+
+    fn look_at_image(&mut self, name: Option<&str>) -> Result<(), ImageError> {
+        let Some(name) = name else { return Ok(()) };
+        self.image = Some(Image::look(&Store::of(self.data_home.as_deref())?, name)?);
+        Ok(())
     }
 
     /// A variable of the caller's environment.
@@ -286,6 +299,7 @@ pub fn probe() -> Result<Host, HostError> {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        image: None,
         cgroups: None,
         subordinate: SubordinateIds::default(),
     })

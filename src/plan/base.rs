@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Identity;
+use super::image::Asked;
 use super::mount::{Access, BindSource, Content, Mount, MountOp};
 use super::roots::Root;
 use crate::host::{Entry, Host};
@@ -69,6 +70,8 @@ pub(super) struct Base<'a> {
     /// The user's name inside.
     pub(super) user: &'a str,
     pub(super) root: &'a Root,
+    /// The image that it is of.
+    pub(super) image: Option<&'a Asked<'a>>,
 }
 
 impl Base<'_> {

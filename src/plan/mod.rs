@@ -16,6 +16,7 @@ mod entries;
 mod environment;
 mod error;
 mod identity;
+mod image;
 mod limits;
 mod mount;
 mod protect;

@@ -1,12 +1,13 @@
 //! From what was asked for to what will be done. Pure: the same three values give the same plan on any machine.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::environment::Facts;
+use super::image::Asked;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Namespaces, Plan, PlanError, Root};
 use super::{
@@ -64,6 +65,7 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
             ArgumentsMode::None => Vec::new(),
             ArgumentsMode::Ro | ArgumentsMode::Rw => invocation.command.clone(),
         },
+        image: roots::image(&profile.filesystem, invocation, host)?,
         cgroups: limits::wanted(profile, invocation, host)?,
         subordinate: profile.privileges.uid.value == UidMap::Subordinate,
     })
@@ -82,6 +84,8 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let namespaces = namespaces(profile, invocation, host)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
     let root = roots::resolve(&profile.filesystem, invocation, &tokens(host, &home))?;
+    let image = Asked::of(host, &root.origin, &identity, profile.privileges.uid.value)?;
+    let image = image.as_ref();
     let base = Base {
         profile,
         host,
@@ -92,10 +96,12 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         identity: &identity,
         user,
         root: &root,
+        image,
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let LaidOut { mounts, shown, registry, directory } = lay_out(profile, invocation, &base, desktop.mounts)?;
-    let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
+    let LaidOut { mounts, command, registry, directory } =
+        lay_out(profile, invocation, &base, desktop.mounts)?;
+    let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables, image };
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
     let privileges = identity::privileges(profile, invocation, &mounts)?;
@@ -120,13 +126,13 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         registry,
         report: invocation.report,
         exposed: desktop.exposed,
-        candidates: candidates(invocation, &environment, &directory.value.0),
+        candidates: candidates(&command, &environment, &directory.value.0),
         environment,
         terminal: profile.terminal.clone(),
         background: profile.background.clone(),
         die_with_parent: invocation.die_with_parent,
         keep_fds: keep_fds(invocation)?,
-        command: arguments::words(&invocation.command, &shown, host, &directory.value.0),
+        command,
         directory,
         misses,
     })
@@ -180,7 +186,8 @@ fn namespaces(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
 /// What all mounts together come to.
 struct LaidOut {
     mounts: Vec<Mount>,
-    shown: Vec<arguments::Shown>,
+    /// The program and its arguments, as they are inside.
+    command: Vec<OsString>,
     registry: Option<PathBuf>,
     directory: Setting<Directory>,
 }
@@ -193,10 +200,19 @@ fn lay_out(
 ) -> Result<LaidOut, PlanError> {
     let host = base.host;
     let mut layout = layout(profile, invocation, &tokens(host, base.home), base, desktop)?;
+    if let Some(mount) = base.image.and_then(Asked::mount) {
+        layout.add(0, mount);
+    }
     let shown = arguments::show(&mut layout, profile, host, base.runtime_dir)?;
     let registry = registry(host, &mut layout);
-    let directory = directory(profile, invocation, host, base.home, &layout)?;
-    Ok(LaidOut { mounts: layout.into_mounts(), shown, registry, directory })
+    let directory = match base.image.and_then(Asked::directory) {
+        Some(directory) if invocation.chdir.is_none() => directory,
+        _ => directory(profile, invocation, host, base.home, &layout)?,
+    };
+    let typed = || (Vec::new(), invocation.command.clone());
+    let (mut command, typed) = base.image.map_or_else(typed, |image| image.words(&invocation.command));
+    command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
+    Ok(LaidOut { mounts: layout.into_mounts(), command, registry, directory })
 }
 
 fn layout(
@@ -327,11 +343,11 @@ fn directory(
 }
 
 /// Where the command is looked for.
-fn candidates(invocation: &Invocation, environment: &[super::Variable], directory: &Path) -> Vec<PathBuf> {
+fn candidates(command: &[OsString], environment: &[super::Variable], directory: &Path) -> Vec<PathBuf> {
     let search =
         environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
-    let of = |program| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
-    invocation.command.first().map_or_else(Vec::new, |program| of(program))
+    let of = |program: &OsString| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
+    command.first().map_or_else(Vec::new, |program| of(program))
 }
 
 fn set_pwd(mut environment: Vec<super::Variable>, directory: &Setting<Directory>) -> Vec<super::Variable> {

@@ -134,6 +134,7 @@ fn command_line(words: &[OsString], search: &SearchPath, uid: u32, tally: &mut T
             | Action::Doctor(..)
             | Action::Manage(..)
             | Action::Changes(..)
+            | Action::Image(..)
             | Action::Print(_),
         ) => Ok(()),
     }

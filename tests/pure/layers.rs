@@ -4,16 +4,20 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 22] = [
+const MAY_KNOW: [(&str, &[&str]); 26] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
+    ("answers", &["changes", "cli", "compare", "diag", "host", "images", "verbs"]),
     ("status", &["exec", "plan", "profile", "sys"]),
     ("report", &["exec", "plan", "profile", "diag"]),
     ("verbs", &["cli", "diag", "exec", "host", "invocation", "layers", "manage", "profile", "registry"]),
     ("diag", &[]),
+    ("removal", &[]),
+    ("images", &["cli", "diag", "host", "image", "profile"]),
+    ("image", &["removal", "sys", "diag"]),
     ("cgroup", &[]),
     ("profile", &["diag"]),
-    ("host", &["cgroup", "sys", "diag"]),
+    ("host", &["cgroup", "image", "sys", "diag"]),
     ("cause", &["diag"]),
     ("doctor", &["cause", "host", "sys", "diag"]),
     ("invocation", &["profile"]),
@@ -23,8 +27,14 @@ const MAY_KNOW: [(&str, &[&str]); 22] = [
     ("manage", &["cgroup", "layers", "registry", "plan", "profile", "host", "sys", "diag"]),
     ("layers", &["sys", "diag"]),
     ("compare", &["changes", "cli", "host", "diag"]),
-    ("changes", &["exec", "host", "layers", "profile", "sys", "diag"]),
-    ("exec", &["cause", "cgroup", "layers", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
+    ("changes", &["host", "layers", "removal", "profile", "sys", "diag"]),
+    (
+        "exec",
+        &[
+            "cause", "cgroup", "layers", "registry", "removal", "plan", "profile", "host", "seccomp", "sys",
+            "diag",
+        ],
+    ),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];
@@ -46,7 +56,7 @@ const INSIDE: [&str; 14] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 31] = [
+const OUTSIDE: [&str; 30] = [
     "attach",
     "bus",
     "cause",
@@ -70,7 +80,6 @@ const OUTSIDE: [&str; 31] = [
     "prepare",
     "protect",
     "relay",
-    "removal",
     "scope",
     "signals",
     "sources",
