@@ -42,10 +42,17 @@ impl<'a> Asked<'a> {
             let why = format!("cannot run the image {}: its configuration holds a NUL", quote(&image.name));
             return Err(conflict(why, "make the image anew"));
         }
+        if map == UidMap::Subordinate {
+            // Its files have the caller as their owner, all of them.
+            return Err(PlanError::NotBuilt {
+                what: "privileges.uid = \"subordinate\" with an image".to_owned(),
+                origin: origin.clone(),
+            });
+        }
         let (uid, gid) = image.user;
         // Root of the image is whoever its one user is.
         let is_root = (uid, gid) == (0, 0);
-        if map != UidMap::Subordinate && !is_root && (uid, gid) != (identity.uid, identity.gid) {
+        if !is_root && (uid, gid) != (identity.uid, identity.gid) {
             let why = format!(
                 "cannot run the image {} as its user {}: the sandbox has no uid but {} and no gid but {}, not {uid} and {gid}",
                 quote(&image.name),
