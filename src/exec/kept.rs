@@ -16,7 +16,7 @@ use nix::sys::time::TimeSpec;
 
 use super::ExecError;
 use super::removal;
-use crate::layers::{LayersError, Record, is_layer};
+use crate::layers::{LayersError, Record, is_half_applied, is_layer};
 use crate::profile::Origin;
 use crate::sys::mount as sys_mount;
 
@@ -147,6 +147,9 @@ pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
         Errno::EWOULDBLOCK => LayersError::InUse { verb: "discard", name: name.to_owned() },
         errno => failed(errno),
     })?;
+    if is_half_applied(&layers.join(name)) {
+        return Err(LayersError::HalfApplied { verb: "discard", name: name.to_owned() });
+    }
     let text = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
     discard(&place.0, &text).map_err(failed)
 }

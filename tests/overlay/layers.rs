@@ -21,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(they_are_listed),
         case!(they_are_discarded),
         case!(what_a_program_left_goes),
+        case!(half_applied),
     ]
 }
 
@@ -242,4 +243,26 @@ fn what_a_program_left_goes(user: &User) -> Verdict {
     user.put(kept(user).join(".passing-1-1/upper/left"), "")?;
     over(user, &tree, &["-q"], "true")?.exits(0)?;
     same(names(user)?, Vec::new(), "what was left")
+}
+
+/// Where applying it was killed, only the layer says how that ends: neither is it removed, nor is more put into it.
+fn half_applied(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    over(user, &tree, &["-q"], "echo x >file")?.exits(0)?;
+    let journal = user.put(kept(user).join("tree-1/journal"), "")?;
+    verb(user, &["layers"])?.stdout_has("half applied")?;
+    verb(user, &["discard", "tree-1"])?
+        .exits(125)?
+        .stderr_has("applied in part")?
+        .stderr_has("sbx apply tree-1")?;
+    let goes_on = || {
+        let mut sbx = user.sbx();
+        sbx.args(["-q", "--cwd", "none", "--set", &again(&tree, "tree-1"), "echo", "ran"]);
+        output(&mut sbx)
+    };
+    goes_on()?.exits(125)?.stdout_is("")?.stderr_has("applied in part")?;
+    fs::remove_file(journal)?;
+    goes_on()?.exits(0)?.stdout_is("ran\n")?;
+    verb(user, &["discard", "tree-1"])?.exits(0)?;
+    Ok(())
 }
