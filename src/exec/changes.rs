@@ -107,7 +107,7 @@ impl Resolver<'_> {
                 if is_half_applied(&layers.join(name)) {
                     return Err(not_apart(Obstacle::HalfApplied(name.clone())));
                 }
-                Kept::changes_again(place, layers, name, &path, origin)
+                Kept::changes_again(place, layers, name, (&path, &status), origin)
             }
         };
         let kept = kept.map_err(|error| match error {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, renameat2};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens, stat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use super::ExecError;
@@ -45,7 +45,7 @@ pub(super) struct Changes {
     pub(super) name: String,
     /// The directory, without links in its path.
     pub(super) directory: PathBuf,
-    /// The mode of the upper dir when it was taken.
+    /// What the mode of the upper dir is while nothing was changed.
     mode: u32,
 }
 
@@ -91,12 +91,13 @@ impl Kept {
         place: Layers,
         layers: &Path,
         name: &str,
-        directory: &Path,
+        (directory, under): (&Path, &FileStat),
         origin: &Origin,
     ) -> Result<Self, ExecError> {
         let mut kept = Self::take(&layers.join(name), origin)?;
         drop(place);
-        let mode = stat(&kept.upper).map_err(|errno| of(layers, errno, origin))?.st_mode;
+        // What an earlier run has changed counts as well.
+        let mode = under.st_mode;
         kept.changes = Some(Changes { name: name.to_owned(), directory: directory.to_owned(), mode });
         Ok(kept)
     }

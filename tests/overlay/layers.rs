@@ -15,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(what_is_told),
         case!(a_program_is_told),
         case!(nothing_is_left_of_nothing),
+        case!(many_at_once),
         case!(it_goes_on),
         case!(one_at_a_time),
         case!(it_stays_after_a_kill),
@@ -86,8 +87,29 @@ fn nothing_is_left_of_nothing(user: &User) -> Verdict {
         &["-q"],
         "python3 -c 'import os; os.setxattr(\".\", \"user.x\", b\"y\")' || chmod 711 .",
     )?;
+    let mut sbx = user.sbx();
+    output(sbx.args(["-q", "--cwd", "none", "--set", &again(&tree, "tree-1"), "true"]))?.exits(0)?;
     over(user, &tree, &["-q"], "rm file")?.exits(0)?;
     same(names(user)?, ["tree-1", "tree-2"].map(str::to_owned).to_vec(), "the layers")
+}
+
+/// Starts that race have a layer each.
+fn many_at_once(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    let start = |number: usize| {
+        let script = format!("echo {number} >file; cat file");
+        Running::start(given(&mut user.sbx(), &tree).args(["-q", "sh", "-c", &script]))
+    };
+    let running = (1..=8).map(start).collect::<Result<Vec<_>, _>>()?;
+    for (number, one) in (1..).zip(running) {
+        one.finish()?.exits(0)?.stdout_is(&format!("{number}\n"))?;
+    }
+    let mut found = Vec::new();
+    for name in names(user)? {
+        found.push(fs::read_to_string(kept(user).join(name).join("upper/file"))?);
+    }
+    found.sort();
+    same(found, (1..=8).map(|number| format!("{number}\n")).collect(), "the layers have")
 }
 
 fn it_goes_on(user: &User) -> Verdict {
