@@ -15,7 +15,7 @@ use super::host_mounts;
 use super::kept::{Kept, NewLayer};
 use super::sources::{FileId, Resolver, Source, id, ids_above};
 use crate::diag::quote;
-use crate::layers::{Kind, Record};
+use crate::layers::{Kind, Record, is_half_applied};
 use crate::plan::{ChangesLayer, MountOp, Plan};
 use crate::profile::Origin;
 
@@ -49,6 +49,8 @@ pub enum Obstacle {
     NoAttributes(PathBuf),
     /// There is no such layer.
     NoLayer(String),
+    /// The layer's changes have been applied in part.
+    HalfApplied(String),
     /// The layer is that of another directory, or of none.
     OtherLayer(String),
 }
@@ -102,7 +104,10 @@ impl Resolver<'_> {
                 if there.kind != Kind::Overlay || (there.device, there.inode) != id(&status) {
                     return Err(not_apart(Obstacle::OtherLayer(name.clone())));
                 }
-                Kept::changes_again(place, layers, name, &path, origin)
+                if is_half_applied(&layers.join(name)) {
+                    return Err(not_apart(Obstacle::HalfApplied(name.clone())));
+                }
+                Kept::changes_again(place, layers, name, (&path, &status), origin)
             }
         };
         let kept = kept.map_err(|error| match error {
@@ -184,6 +189,9 @@ impl fmt::Display for NotApart {
                 write!(f, "the filesystem of {} has no user extended attributes", quote(layers))
             }
             Obstacle::NoLayer(name) => write!(f, "there is no layer {}", quote(name)),
+            Obstacle::HalfApplied(name) => {
+                write!(f, "what is in the layer {} has been applied in part", quote(name))
+            }
             Obstacle::OtherLayer(name) => write!(f, "the layer {} is not one of its", quote(name)),
         }
     }
@@ -203,6 +211,7 @@ impl NotApart {
             Obstacle::NoAttributes(_) => {
                 "set XDG_STATE_HOME to a directory on a filesystem such as ext4, XFS or Btrfs"
             }
+            Obstacle::HalfApplied(_) => "finish that first with `sbx apply`",
             Obstacle::NoLayer(_) | Obstacle::OtherLayer(_) => "`sbx layers` lists the ones that there are",
         }
         .to_owned()

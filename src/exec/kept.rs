@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, renameat2};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens, stat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use super::ExecError;
 use super::subordinate;
-use crate::layers::{LayersError, Record, is_layer};
+use crate::layers::{LayersError, Record, is_half_applied, is_layer};
 use crate::profile::Origin;
 use crate::removal;
 use crate::sys::mount as sys_mount;
@@ -46,7 +46,7 @@ pub(super) struct Changes {
     pub(super) name: String,
     /// The directory, without links in its path.
     pub(super) directory: PathBuf,
-    /// The mode of the upper dir when it was taken.
+    /// What the mode of the upper dir is while nothing was changed.
     mode: u32,
 }
 
@@ -92,12 +92,13 @@ impl Kept {
         place: Layers,
         layers: &Path,
         name: &str,
-        directory: &Path,
+        (directory, under): (&Path, &FileStat),
         origin: &Origin,
     ) -> Result<Self, ExecError> {
         let mut kept = Self::take(&layers.join(name), origin)?;
         drop(place);
-        let mode = stat(&kept.upper).map_err(|errno| of(layers, errno, origin))?.st_mode;
+        // What an earlier run has changed counts as well.
+        let mode = under.st_mode;
         kept.changes = Some(Changes { name: name.to_owned(), directory: directory.to_owned(), mode });
         Ok(kept)
     }
@@ -158,6 +159,9 @@ pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
         Errno::EWOULDBLOCK => LayersError::InUse { verb: "discard", name: name.to_owned() },
         errno => failed(errno),
     })?;
+    if is_half_applied(&layers.join(name)) {
+        return Err(LayersError::HalfApplied { verb: "discard", name: name.to_owned() });
+    }
     let text = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
     discard(&place.0, &text).map_err(failed)
 }
@@ -201,9 +205,12 @@ fn passing_name() -> String {
 
 fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
     let name = passing_name();
-    let mut kept = take(&layers.join(&name))?;
+    let text = CString::new(name.as_str()).unwrap_or_default();
+    let mut kept = take(&layers.join(&name)).inspect_err(|_| {
+        let _ = removal::remove(&place.0, &text);
+    })?;
     let place = place.0.try_clone().map_err(|_| Errno::EMFILE)?;
-    kept.passing = Some((place, CString::new(name).unwrap_or_default()));
+    kept.passing = Some((place, text));
     Ok(kept)
 }
 

@@ -72,7 +72,11 @@ impl<'a> Builder<'a> {
         overlay::mount(Some(&kept.upper), lower, Some(&own), target).at_item(Step::Filesystem, n)?;
         let all = self.open_directory(item)?;
         self.own.push(fstat(&all).at_item(Step::Filesystem, n)?.st_dev);
-        self.make_points(following.iter().filter(|next| lies_in(&next.path, &item.path)))?;
+        for point in points(following.iter().filter(|next| lies_in(&next.path, &item.path))) {
+            // What can't be made, as in a directory of somebody else's, is found missing by whoever needs it.
+            let _ = self.make_point(point);
+        }
+        self.forget_place();
         self.own.pop();
         overlay::unmount(&all).at_item(Step::Filesystem, n)?;
         Ok(own.upper)
@@ -118,27 +122,18 @@ impl<'a> Builder<'a> {
         let device = fstat(&all).at_item(Step::Filesystem, n)?.st_dev;
         let bare = std::mem::replace(&mut self.root, all);
         self.own.push(device);
-        self.make_points(following.iter())?;
+        for point in points(following.iter()) {
+            self.make_point(point)?;
+        }
+        self.forget_place();
         self.own.pop();
         let all = std::mem::replace(&mut self.root, bare);
         overlay::unmount(&all).at_item(Step::Filesystem, n)?;
         Ok(own.upper)
     }
 
-    /// Makes places for what is mounted later. What lies below a destination follows it.
-    fn make_points(&mut self, following: impl Iterator<Item = &'a Item>) -> Result<()> {
-        let mut above: Option<&CStr> = None;
-        for item in following {
-            let is_dir = matches!(item.op, Op::Dir { .. }).then_some(true).or(item.op.mounts_over());
-            let Some(is_dir) = is_dir else { continue };
-            if above.is_some_and(|above| lies_in(&item.path, above)) {
-                continue;
-            }
-            above = Some(&item.path);
-            self.at_place(item, Step::Target, |place, name| mount_point(place, name, is_dir))?;
-        }
-        self.forget_place();
-        Ok(())
+    fn make_point(&mut self, (item, is_dir): (&'a Item, bool)) -> Result<()> {
+        self.at_place(item, Step::Target, |place, name| mount_point(place, name, is_dir))
     }
 
     /// A directory of the tmpfs that the root covers.
@@ -150,6 +145,19 @@ impl<'a> Builder<'a> {
     fn open(&self, name: &CStr) -> nix::Result<OwnedFd> {
         walk::open_without_links(self.scratch.as_fd(), name, OFlag::O_DIRECTORY)
     }
+}
+
+/// What needs a place to be mounted at, and whether that is a directory. What lies below a destination follows it.
+fn points<'i>(following: impl Iterator<Item = &'i Item>) -> impl Iterator<Item = (&'i Item, bool)> {
+    let mut above: Option<&CStr> = None;
+    following.filter_map(move |item| {
+        let is_dir = matches!(item.op, Op::Dir { .. }).then_some(true).or(item.op.mounts_over())?;
+        if above.is_some_and(|above| lies_in(&item.path, above)) {
+            return None;
+        }
+        above = Some(&item.path);
+        Some((item, is_dir))
+    })
 }
 
 fn lies_in(path: &CStr, above: &CStr) -> bool {

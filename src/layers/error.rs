@@ -5,7 +5,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 
-use crate::diag::{Diagnose, Location, errno_words, quote};
+use crate::diag::{Diagnose, Location, errno_words, escape, quote};
 
 /// Why something can't be done with a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub enum LayersError {
     },
     /// A sandbox writes it.
     InUse {
+        /// What was wanted.
+        verb: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Carrying it over to its directory was begun, and only it says how that ends.
+    HalfApplied {
         /// What was wanted.
         verb: &'static str,
         /// Its name.
@@ -47,6 +54,11 @@ impl fmt::Display for LayersError {
             Self::InUse { verb, name } => {
                 write!(f, "cannot {verb} the layer {}: a sandbox writes it", quote(name))
             }
+            Self::HalfApplied { verb, name } => write!(
+                f,
+                "cannot {verb} the layer {}: its changes have been applied in part, and it has the rest",
+                quote(name)
+            ),
             Self::System { verb, name, errno } => {
                 write!(f, "cannot {verb} the layer {}: {}", quote(name), errno_words(*errno))
             }
@@ -59,6 +71,7 @@ impl Diagnose for LayersError {
         match self {
             Self::NotFound { .. } => Some("`sbx layers` lists the ones that there are".to_owned()),
             Self::InUse { .. } => Some("`sbx ps` lists the sandboxes that run; wait for its end".to_owned()),
+            Self::HalfApplied { name, .. } => Some(format!("finish that first: sbx apply {}", escape(name))),
             Self::System { .. } => None,
         }
     }

@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use super::{Kind, LayersError, Record};
 
+/// The file in a layer that says what is being carried over.
+const JOURNAL: &str = "journal";
+
 /// A layer that is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +34,8 @@ pub struct Listed {
     pub age_seconds: u64,
     /// A sandbox writes it.
     pub in_use: bool,
+    /// Carrying it over to its directory was begun, and not ended.
+    pub half_applied: bool,
     /// The profile of the run that made it.
     pub profile: Option<String>,
     /// The command of that run.
@@ -71,6 +76,11 @@ pub fn is_layer(layers: &Path, name: &str) -> bool {
     one_name && is_directory(layers.join(name)) && is_directory(layers.join(name).join("upper"))
 }
 
+/// Whether carrying a layer over to its directory was begun and not ended: what it was about to do is written in it.
+pub fn is_half_applied(layer: &Path) -> bool {
+    fs::symlink_metadata(layer.join(JOURNAL)).is_ok()
+}
+
 /// The layers, by name.
 ///
 /// # Errors
@@ -95,6 +105,7 @@ fn look(layers: &Path, name: String) -> Listed {
         more,
         age_seconds: now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().saturating_sub(made)),
         in_use: is_in_use(&layer),
+        half_applied: is_half_applied(&layer),
         profile: record.as_ref().map(|record| record.profile.clone()),
         command: record.into_iter().flat_map(|record| record.command).map(lossy).collect(),
         name,

@@ -6,5 +6,5 @@ mod list;
 mod record;
 
 pub use error::LayersError;
-pub use list::{Listed, all, is_layer, names};
+pub use list::{Listed, all, is_half_applied, is_layer, names};
 pub use record::{Kind, Record};

@@ -62,6 +62,14 @@ pub(super) fn discard(host: &Host, names: &[String]) -> Result<Done, Failed> {
     Ok(Done::Printed(String::new()))
 }
 
+fn state(layer: &Listed) -> &'static str {
+    match layer {
+        Listed { in_use: true, .. } => "in use",
+        Listed { half_applied: true, .. } => "half applied",
+        _ => "kept",
+    }
+}
+
 /// A table with a line for each.
 fn text(layers: &[Listed]) -> String {
     let mut rows = vec![["NAME", "KIND", "SIZE", "AGE", "STATE", "DIRECTORY"].map(str::to_owned)];
@@ -72,7 +80,7 @@ fn text(layers: &[Listed]) -> String {
             layer.kind.word().to_owned(),
             format!("{}{more}", in_units(layer.bytes)),
             age(layer.age_seconds),
-            if layer.in_use { "in use" } else { "kept" }.to_owned(),
+            state(layer).to_owned(),
             layer.directory.as_ref().map_or_else(|| "-".to_owned(), escape),
         ]
     }));

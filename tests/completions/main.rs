@@ -79,6 +79,8 @@ fn printed(user: &User, shell: Shell) -> Verdict {
 fn verbs(session: &mut Session) -> Verdict {
     session.offers("sbx expl", &["explain"])?;
     session.offers("sbx complet", &["completions"])?;
+    session.offers("sbx disc", &["discard"])?;
+    session.offers("sbx layers --form", &["--format"])?;
     session.offers("sbx completions ", &["bash", "zsh", "fish"])?;
     // Not anywhere else, and none that is not built.
     session.offers_not("sbx -q complet", &["completions"])?;

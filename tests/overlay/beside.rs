@@ -8,6 +8,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(mounts_below),
         case!(places_for_mounts_are_in_neither),
+        case!(directories_of_the_systems).only_as_user(),
         case!(one_in_another),
         case!(a_part_is_written_itself),
         case!(a_directory_above_is_written),
@@ -46,6 +47,23 @@ fn places_for_mounts_are_in_neither(user: &User) -> Verdict {
     let held = Snapshot::of(kept(user).join("tree-1/upper"))?;
     let wanted = ["directory", "directory/inner", "directory/new"].map(Path::new).to_vec();
     same(held.paths(), wanted, "the layer holds")
+}
+
+/// What is somebody else's can be laid over like anything, and what the sandbox has of its own there stays its own.
+fn directories_of_the_systems(user: &User) -> Verdict {
+    for directory in ["/usr", "/etc", "/run"] {
+        let script = format!("touch {directory}/new-one && ls {directory}/new-one; ls -A \"$HOME\"");
+        let out =
+            output(user.sbx().args(["-q", "--cwd", "none", "--overlay", directory, "sh", "-c", &script]))?;
+        // Machines differ in what is mounted where.
+        if directory != "/usr" && out.errors().contains("is another filesystem in it") {
+            out.exits(125)?;
+            continue;
+        }
+        out.exits(0)?.stdout_is(&format!("{directory}/new-one\n"))?;
+        same(Path::new(directory).join("new-one").exists(), false, directory)?;
+    }
+    Ok(())
 }
 
 /// Each has a layer of its own.

@@ -15,12 +15,14 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(what_is_told),
         case!(a_program_is_told),
         case!(nothing_is_left_of_nothing),
+        case!(many_at_once),
         case!(it_goes_on),
         case!(one_at_a_time),
         case!(it_stays_after_a_kill),
         case!(they_are_listed),
         case!(they_are_discarded),
         case!(what_a_program_left_goes),
+        case!(half_applied),
     ]
 }
 
@@ -85,8 +87,29 @@ fn nothing_is_left_of_nothing(user: &User) -> Verdict {
         &["-q"],
         "python3 -c 'import os; os.setxattr(\".\", \"user.x\", b\"y\")' || chmod 711 .",
     )?;
+    let mut sbx = user.sbx();
+    output(sbx.args(["-q", "--cwd", "none", "--set", &again(&tree, "tree-1"), "true"]))?.exits(0)?;
     over(user, &tree, &["-q"], "rm file")?.exits(0)?;
     same(names(user)?, ["tree-1", "tree-2"].map(str::to_owned).to_vec(), "the layers")
+}
+
+/// Starts that race have a layer each.
+fn many_at_once(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    let start = |number: usize| {
+        let script = format!("echo {number} >file; cat file");
+        Running::start(given(&mut user.sbx(), &tree).args(["-q", "sh", "-c", &script]))
+    };
+    let running = (1..=8).map(start).collect::<Result<Vec<_>, _>>()?;
+    for (number, one) in (1..).zip(running) {
+        one.finish()?.exits(0)?.stdout_is(&format!("{number}\n"))?;
+    }
+    let mut found = Vec::new();
+    for name in names(user)? {
+        found.push(fs::read_to_string(kept(user).join(name).join("upper/file"))?);
+    }
+    found.sort();
+    same(found, (1..=8).map(|number| format!("{number}\n")).collect(), "the layers have")
 }
 
 fn it_goes_on(user: &User) -> Verdict {
@@ -242,4 +265,26 @@ fn what_a_program_left_goes(user: &User) -> Verdict {
     user.put(kept(user).join(".passing-1-1/upper/left"), "")?;
     over(user, &tree, &["-q"], "true")?.exits(0)?;
     same(names(user)?, Vec::new(), "what was left")
+}
+
+/// Where applying it was killed, only the layer says how that ends: neither is it removed, nor is more put into it.
+fn half_applied(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    over(user, &tree, &["-q"], "echo x >file")?.exits(0)?;
+    let journal = user.put(kept(user).join("tree-1/journal"), "")?;
+    verb(user, &["layers"])?.stdout_has("half applied")?;
+    verb(user, &["discard", "tree-1"])?
+        .exits(125)?
+        .stderr_has("applied in part")?
+        .stderr_has("sbx apply tree-1")?;
+    let goes_on = || {
+        let mut sbx = user.sbx();
+        sbx.args(["-q", "--cwd", "none", "--set", &again(&tree, "tree-1"), "echo", "ran"]);
+        output(&mut sbx)
+    };
+    goes_on()?.exits(125)?.stdout_is("")?.stderr_has("applied in part")?;
+    fs::remove_file(journal)?;
+    goes_on()?.exits(0)?.stdout_is("ran\n")?;
+    verb(user, &["discard", "tree-1"])?.exits(0)?;
+    Ok(())
 }

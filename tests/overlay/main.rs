@@ -5,6 +5,7 @@ mod common;
 
 mod apart;
 mod beside;
+mod faults;
 mod layers;
 mod programs;
 mod refused;
@@ -17,6 +18,13 @@ fn main() -> ExitCode {
     if let Some(code) = edited::answer(stage::EDITS, || {}) {
         return code;
     }
-    let cases = [apart::cases(), beside::cases(), layers::cases(), programs::cases(), refused::cases()];
+    let cases = [
+        apart::cases(),
+        beside::cases(),
+        layers::cases(),
+        programs::cases(),
+        refused::cases(),
+        faults::cases(),
+    ];
     common::run(cases.into_iter().flatten().collect())
 }

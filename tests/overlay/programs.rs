@@ -53,6 +53,9 @@ fn npm_installs(user: &User) -> Verdict {
     user.put("site/dependency/package.json", package("fixture", ""))?;
     user.put("site/dependency/index.js", "module.exports = 'fixture works'\n")?;
     user.put("site/node_modules/old/package.json", package("old", ""))?;
+    // npm puts the version that it replaces aside by a rename, which fails for a directory of the lower dir.
+    user.put("site/node_modules/fixture/package.json", "{\"name\":\"fixture\",\"version\":\"0.9.0\"}\n")?;
+    user.put("site/node_modules/fixture/old.js", "module.exports = 'old'\n")?;
     let wish = ",\"dependencies\":{\"fixture\":\"file:fixture-1.0.0.tgz\"}";
     let site = user.put("site/package.json", package("site", wish))?;
     let site = site.parent().unwrap_or(&site).to_owned();
