@@ -1,7 +1,7 @@
 //! A kill at any moment: the next `sbx apply` makes of it what one that was not killed makes.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::stage::{Ground, NAME, OVERLAY, equal, tree};
+use crate::stage::{Ground, NAME, OVERLAY, equal, timeless};
 use libtest_mimic::Failed;
 use std::fs;
 
@@ -19,51 +19,45 @@ const FILL: &str = "mkdir -p d/sub swap; echo a >a; echo b >b; echo x >d/sub/x; 
 const SCRIPT: &str = "rm a; echo c >>b; rm -r d; rm t; mkdir t; echo in >t/in; ln t/in t/hard; rm -r swap; ln -s b swap; mkdir -m 700 new; echo n >new/n";
 
 /// Calls that change something, or wait for the disk.
-const CALLS: &str =
-    "renameat,renameat2,unlinkat,mkdirat,linkat,symlinkat,fchmod,utimensat,fsync,syncfs,write,ftruncate";
+const CALLS: [&str; 11] = [
+    "renameat",
+    "renameat2",
+    "unlinkat",
+    "mkdirat",
+    "linkat",
+    "symlinkat",
+    "fchmod",
+    "utimensat",
+    "fsync",
+    "syncfs",
+    "write",
+];
 
-/// `sbx apply` that is killed as it makes this one of the calls; whether it came so far.
-fn killed(ground: &Ground<'_>, number: usize, paths: &[&str]) -> Result<bool, Failed> {
-    let inject = format!("inject={CALLS}:signal=SIGKILL:when={number}");
+/// A moment: as this call is made for the so-manieth time.
+type Moment = (&'static str, usize);
+
+/// `sbx apply` that is killed at a moment; whether it came so far.
+fn killed(ground: &Ground<'_>, (call, number): Moment, paths: &[&str]) -> Result<bool, Failed> {
+    let inject = format!("inject={call}:signal=SIGKILL:when={number}");
     let mut command = ground.user.command("strace");
     command.args(["-qq", "-o", "/dev/null", "-e", &inject]).arg(ground.user.sbx_path());
     let output = output(command.args(["apply", NAME]).args(paths))?;
     Ok(output.status.code() != Some(0))
 }
 
-/// A fresh ground each time; what is expected of it is told by the first.
-fn at_each(user: &User, paths: &[&str]) -> Result<(usize, usize), Failed> {
-    let (mut number, mut between) = (0, 0);
-    loop {
-        number += 1;
-        let ground = fresh(user)?;
-        let before = tree(&ground.dir)?;
-        let merged = ground.change(SCRIPT)?;
-        if !killed(&ground, number, paths)? {
-            return Ok((number, between));
-        }
-        let after = untimed(&tree(&merged)?);
-        let now = untimed(&tree(&ground.dir)?);
-        between += usize::from(now != untimed(&before) && now != after);
-        // It may have been the very last.
-        if ground.layer.exists() {
-            let again = ground.sbx(&["apply", NAME])?;
-            again
-                .exits(0)
-                .map_err(|failed| format!("call {number}: {}", failed.message().unwrap_or_default()))?;
-        }
-        let at =
-            |failed: Failed| format!("killed at call {number}: {}", failed.message().unwrap_or_default());
-        equal(&untimed(&tree(&ground.dir)?), &after).map_err(at)?;
-        let left: Vec<_> = ground
-            .left_over()
-            .into_iter()
-            .filter(|name| !name.to_string_lossy().starts_with(".passing"))
-            .collect();
-        if !left.is_empty() || ground.layer.exists() {
-            return Err(format!("killed at call {number}: {left:?} is left").into());
+/// Goes through all moments at which `judge` says that it came so far.
+fn at_each_moment(mut judge: impl FnMut(Moment) -> Result<bool, Failed>) -> Result<usize, Failed> {
+    let mut moments = 0;
+    for call in CALLS {
+        for number in 1.. {
+            let tell = |failed: Failed| format!("{call} {number}: {}", failed.message().unwrap_or_default());
+            if !judge((call, number)).map_err(tell)? {
+                break;
+            }
+            moments += 1;
         }
     }
+    Ok(moments)
 }
 
 fn fresh(user: &User) -> Result<Ground<'_>, Failed> {
@@ -77,58 +71,71 @@ fn fresh(user: &User) -> Result<Ground<'_>, Failed> {
     Ground::new(user, FILL)
 }
 
-/// Nothing of the times: this is made anew each time.
-fn untimed(
-    tree: &std::collections::BTreeMap<std::path::PathBuf, String>,
-) -> std::collections::BTreeMap<std::path::PathBuf, String> {
-    let time = |text: &str| match (text.find(" ("), text.find(") ")) {
-        (Some(start), Some(end)) if start < end => format!("{}{}", &text[..start], &text[end + 1..]),
-        _ => text.to_owned(),
-    };
-    tree.iter().map(|(path, text)| (path.clone(), time(text))).collect()
-}
-
 fn at_every_call(user: &User) -> Verdict {
-    let (calls, between) = at_each(user, &[])?;
+    let mut between = 0;
+    let moments = at_each_moment(|moment| {
+        let ground = fresh(user)?;
+        let before = timeless(&ground.dir)?;
+        let after = timeless(&ground.change(SCRIPT)?)?;
+        if !killed(&ground, moment, &[])? {
+            return Ok(false);
+        }
+        let now = timeless(&ground.dir)?;
+        between += usize::from(now != before && now != after);
+        // It may have been the very last.
+        if ground.layer.exists() {
+            ground.sbx(&["apply", NAME])?.exits(0)?;
+        }
+        equal(&timeless(&ground.dir)?, &after)?;
+        // What is out of sight goes when the next layer is made.
+        let left: Vec<_> = ground.left_over();
+        let left: Vec<_> =
+            left.iter().filter(|name| !name.to_string_lossy().starts_with(".passing-")).collect();
+        if left.is_empty() && !ground.layer.exists() {
+            Ok(true)
+        } else {
+            Err(format!("{left:?} is left").into())
+        }
+    })?;
     // The control: there were moments at which it was neither as before nor as after.
-    if calls > 40 && between > 10 {
+    if moments > 40 && between > 20 {
         Ok(())
     } else {
-        Err(format!("{calls} calls, {between} in between").into())
+        Err(format!("{moments} moments, {between} in between").into())
     }
 }
 
 /// The same when something stays in the layer, which is another end.
 fn and_with_a_part_alone(user: &User) -> Verdict {
-    let (mut number, mut finished) = (0, 0);
+    let mut finished = 0;
     let paths = ["b", "d", "swap", "t"];
-    loop {
-        number += 1;
+    let moments = at_each_moment(|moment| {
         let ground = fresh(user)?;
         let merged = ground.change(SCRIPT)?;
-        let was_killed = killed(&ground, number, &paths)?;
+        let was_killed = killed(&ground, moment, &paths)?;
         if was_killed {
             let mut arguments = vec!["apply", NAME];
             arguments.extend(paths);
             let again = ground.sbx(&arguments)?;
             // What was done to the end is no change any more.
             let fine = again.status.code() == Some(0) || again.errors().contains("cannot find a change");
-            again.check(fine, || format!("call {number}: a clean end"))?;
+            again.check(fine, || "a clean end".to_owned())?;
             finished += usize::from(again.errors().contains("is finished"));
         }
-        ground
-            .differs(&["D  a", "A  new/", "A  new/n"])
-            .map_err(|failed| format!("killed at call {number}: {}", failed.message().unwrap_or_default()))?;
+        ground.differs(&["D  a", "A  new/", "A  new/n"])?;
         ground.sbx(&["apply"])?.exits(0)?;
-        equal(&untimed(&tree(&ground.dir)?), &untimed(&tree(&merged)?))?;
-        if !ground.left_over().is_empty() {
-            return Err(format!("killed at call {number}: {:?} is left", ground.left_over()).into());
+        equal(&timeless(&ground.dir)?, &timeless(&merged)?)?;
+        if ground.left_over().is_empty() {
+            Ok(was_killed)
+        } else {
+            Err(format!("{:?} is left", ground.left_over()).into())
         }
-        if !was_killed {
-            break;
-        }
+    })?;
+    if moments > 40 && finished > 20 {
+        Ok(())
+    } else {
+        Err(format!("{moments} moments, {finished} finished later").into())
     }
-    if finished > 10 { Ok(()) } else { Err(format!("{finished} were finished later").into()) }
 }
 
 /// The control: without its journal a half-applied layer is not put right.

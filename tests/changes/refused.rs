@@ -24,7 +24,7 @@ const MEANWHILE: &[(&str, &str)] = &[
     (":", ""),
     ("echo other >>a", "a: changed since the layer was made"),
     ("chmod 600 a", "a: changed since the layer was made"),
-    ("rm k", "k: deleted, or renamed, since the layer was made"),
+    ("rm k", "k: its file may have been deleted since the layer was made: its directory was changed"),
     ("echo other >n", "n: changed since the layer was made"),
     ("mkdir n", "n: changed since the layer was made"),
     ("echo other >>d/e/x", "d: something in it changed since the layer was made"),
@@ -35,16 +35,14 @@ const MEANWHILE: &[(&str, &str)] = &[
     ("rm a; mkdir a", "a: changed since the layer was made"),
     ("ln -sfn r link", "link: changed since the layer was made"),
     ("chmod 750 dir", "dir: changed since the layer was made"),
-    ("mv b d/b", "d: something in it changed since the layer was made"),
+    ("mv b d/b", "d: changed since the layer was made"),
 ];
 
 fn changed_meanwhile(user: &User) -> Verdict {
     let ground = Ground::new(user, FILL)?;
-    let saved = user.dir().join("saved");
     for (change, line) in MEANWHILE {
-        let _ = fs::remove_dir_all(&saved);
         for directory in [&ground.dir, &ground.layer] {
-            fs::remove_dir_all(directory)?;
+            let _ = fs::remove_dir_all(directory);
         }
         user.mkdir(&ground.dir)?;
         let ground = Ground::new(user, FILL)?;
@@ -132,7 +130,7 @@ fn a_full_disk(user: &User) -> Verdict {
     let sbx = user.sbx_path().display();
     let layer = ground.layer.display();
     let script = format!(
-        "mount -t tmpfs -o size=1m none . && cd \"$PWD\" && echo old >old && head -c 400k /dev/zero >half || exit 9
+        "mount -t tmpfs -o size=1m,mode=755 none . && cd \"$PWD\" && echo old >old && head -c 400k /dev/zero >half || exit 9
         sed -i \"s/\\\"device\\\": [0-9]*/\\\"device\\\": $(stat -c %d .)/; s/\\\"inode\\\": [0-9]*/\\\"inode\\\": $(stat -c %i .)/\" {layer}/layer.json
         {sbx} apply; echo \"status $?\"; ls -A; {sbx} apply -- small; ls -A; rm half; {sbx} apply; ls -A"
     );
@@ -148,25 +146,40 @@ fn a_full_disk(user: &User) -> Verdict {
 
 /// The disk is full though there was room: what was made ready goes again.
 fn a_write_that_fails(user: &User) -> Verdict {
-    let ground = Ground::new(user, FILL)?;
+    let mut ground = Ground::new(user, FILL)?;
     ground.change(SCRIPT)?;
-    let before = (tree(&ground.dir)?, tree(&ground.layer.join("upper"))?);
-    let mut failed = 0;
-    for number in 1..100 {
-        let inject = format!("inject=write,syncfs,fsync,symlinkat:error=ENOSPC:when={number}");
-        let mut command = user.command("strace");
-        command.args(["-qq", "-o", "/dev/null", "-e", &inject]).arg(user.sbx_path()).args(["apply", "-q"]);
-        let output = output(&mut command)?;
-        let stands = output.errors().contains("nothing is changed\n");
-        if !stands {
-            // Later ones are about what is done already.
-            return output.check(failed > 4, || format!("more than {failed} that fail before")).map(|_| ());
+    let mut before = (tree(&ground.dir)?, tree(&ground.layer.join("upper"))?);
+    // What fails before anything has changed; the last of them is the one before the first rename.
+    for (call, least) in [("write", 4), ("fsync", 4), ("syncfs", 1), ("symlinkat", 1)] {
+        let mut failed = 0;
+        loop {
+            let inject = format!("inject={call}:error=ENOSPC:when={}", failed + 1);
+            let mut command = user.command("strace");
+            command
+                .args(["-qq", "-o", "/dev/null", "-e", &inject])
+                .arg(user.sbx_path())
+                .args(["apply", "-q"]);
+            let output = output(&mut command)?;
+            if !output.errors().contains("; nothing is changed\n") {
+                output.check(failed >= least, || format!("{least} times {call} to fail before"))?;
+                break;
+            }
+            failed += 1;
+            output
+                .exits(125)?
+                .stderr_has("cannot write ")?
+                .stderr_has("space left on device; nothing is changed\n")?;
+            equal(&tree(&ground.dir)?, &before.0)?;
+            equal(&tree(&ground.layer.join("upper"))?, &before.1)?;
+            output.check(ground.left_over().is_empty(), || format!("{:?} gone", ground.left_over()))?;
         }
-        failed += 1;
-        output.exits(125)?.stderr_has("no space left on device; nothing is changed\n")?;
-        equal(&tree(&ground.dir)?, &before.0)?;
-        equal(&tree(&ground.layer.join("upper"))?, &before.1)?;
-        output.check(ground.left_over().is_empty(), || format!("{:?} gone", ground.left_over()))?;
+        for directory in [&ground.dir, &ground.layer] {
+            let _ = fs::remove_dir_all(directory);
+        }
+        user.mkdir(&ground.dir)?;
+        ground = Ground::new(user, FILL)?;
+        ground.change(SCRIPT)?;
+        before = (tree(&ground.dir)?, tree(&ground.layer.join("upper"))?);
     }
-    Err("it never came to its end".into())
+    Ok(())
 }

@@ -198,3 +198,16 @@ pub(crate) fn equal(
     }
     if lines.is_empty() { Ok(()) } else { Err(lines.into()) }
 }
+
+/// An entry without the time of its file.
+pub(crate) fn untimed(text: &str) -> String {
+    match (text.find(" ("), text.find(") ")) {
+        (Some(start), Some(end)) if start < end => format!("{}{}", &text[..start], &text[end + 1..]),
+        _ => text.to_owned(),
+    }
+}
+
+/// A tree without the times of its files.
+pub(crate) fn timeless(dir: &Path) -> Result<BTreeMap<PathBuf, String>, Failed> {
+    Ok(tree(dir)?.into_iter().map(|(path, text)| (path, untimed(&text))).collect())
+}
