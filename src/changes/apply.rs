@@ -308,11 +308,12 @@ impl Apply<'_> {
         let Some(name) = leaving.path.file_name() else { return Ok(()) };
         let above = leaving.path.parent().unwrap_or(Path::new(""));
         let parent = match open_below(&self.layer.upper, above, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-            Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::ENOENT | Errno::EACCES) => return Ok(()),
             parent => parent?,
         };
+        // What stays because its directory in the layer can't be written is no change any more.
         let unless_gone = |result| match result {
-            Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::ENOENT | Errno::EACCES) => Ok(()),
             result => result,
         };
         if leaving.tree {

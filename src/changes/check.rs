@@ -53,6 +53,8 @@ struct Check<'a> {
 }
 
 const CHANGED: &str = "changed since the layer was made";
+/// Of a file that was there before, under this or another name: nobody can tell which.
+const COPIED: &str = "its file may have been deleted since the layer was made: its directory was changed";
 const ELSEWHERE: &str = "on another filesystem";
 
 /// Adds what the selected ones can't be without: the directories that they are in, where those are new.
@@ -151,7 +153,7 @@ impl Check<'_> {
             _ if set_id(&change.new) & !set_id(&change.old) != 0 && !named => {
                 Some("set-id: it is applied only where its own path is given")
             }
-            None if gone => Some("deleted, or renamed, since the layer was made"),
+            None if gone => Some(COPIED),
             Some(old) if self.known.is_foreign(&change.path, old.changed, self.created) => Some(CHANGED),
             Some(_) if change.below.newest > self.created => {
                 Some("something in it changed since the layer was made")

@@ -135,6 +135,14 @@ impl Journal {
 
     /// Writes it into the layer, all at once, and onto the disk.
     pub(super) fn write(&self, layer: &OwnedFd) -> nix::Result<()> {
+        let written = self.try_write(layer);
+        if written.is_err() {
+            let _ = unlinkat(layer, NEW, UnlinkatFlags::NoRemoveDir);
+        }
+        written
+    }
+
+    fn try_write(&self, layer: &OwnedFd) -> nix::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(layer, NEW, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
         let text = serde_json::to_vec(self).map_err(|_| Errno::EINVAL)?;
