@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::ExecError;
-use super::removal;
 use crate::profile::Origin;
+use crate::removal;
 
 /// The upper dir's name, and the work dir's. What the upper dir's own mode is the root directory has.
 const DIRECTORIES: [(&str, u32); 2] = [("upper", 0o755), ("work", 0o700)];

@@ -33,7 +33,6 @@ mod prepare;
 mod protect;
 mod readback;
 mod relay;
-mod removal;
 mod resources;
 mod scope;
 mod signals;

@@ -14,6 +14,7 @@ pub mod signal;
 pub mod strings;
 pub mod terminal;
 pub(crate) mod thread;
+pub mod xattr;
 
 use nix::errno::Errno;
 

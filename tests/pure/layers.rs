@@ -4,16 +4,18 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 21] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
     ("report", &["exec", "plan", "profile", "diag"]),
     ("verbs", &["cli", "diag", "exec", "host", "invocation", "manage", "registry"]),
     ("diag", &[]),
+    ("removal", &[]),
+    ("image", &["removal", "sys", "diag"]),
     ("cgroup", &[]),
     ("profile", &["diag"]),
-    ("host", &["cgroup", "sys", "diag"]),
+    ("host", &["cgroup", "image", "sys", "diag"]),
     ("cause", &["diag"]),
     ("doctor", &["cause", "host", "sys", "diag"]),
     ("invocation", &["profile"]),
@@ -21,7 +23,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
     ("registry", &["cgroup", "profile", "sys", "diag"]),
     ("manage", &["cgroup", "registry", "plan", "profile", "host", "sys", "diag"]),
-    ("exec", &["cause", "cgroup", "registry", "plan", "profile", "host", "seccomp", "sys", "diag"]),
+    ("exec", &["cause", "cgroup", "registry", "removal", "plan", "profile", "host", "seccomp", "sys", "diag"]),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];
@@ -43,7 +45,7 @@ const INSIDE: [&str; 14] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 28] = [
+const OUTSIDE: [&str; 27] = [
     "attach",
     "bus",
     "cause",
@@ -65,7 +67,6 @@ const OUTSIDE: [&str; 28] = [
     "prepare",
     "protect",
     "relay",
-    "removal",
     "scope",
     "signals",
     "sources",

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// How deep to go at a time: each level takes a descriptor. What lies deeper is moved up.
@@ -16,7 +16,7 @@ const DEPTH: usize = 100;
 const ROUNDS: usize = 1000;
 
 /// Removes `name` in a directory and all below. Links are not followed.
-pub(super) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
+pub(crate) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
     // Never the same name twice: what was moved before may still be there.
     let mut moved = 0;
     for _ in 0..ROUNDS {
@@ -46,7 +46,7 @@ fn clear(top: &OwnedFd, directory: OwnedFd, depth: usize, moved: &mut usize) -> 
         }
         let is_dir = match entry.file_type() {
             Some(kind) => kind == Type::Directory,
-            None => super::walk::kind(&here, name)? == nix::sys::stat::SFlag::S_IFDIR,
+            None => is_directory(&here, name)?,
         };
         if !is_dir {
             unlinkat(&here, name, UnlinkatFlags::NoRemoveDir)?;
@@ -66,10 +66,15 @@ fn clear(top: &OwnedFd, directory: OwnedFd, depth: usize, moved: &mut usize) -> 
 fn open(parent: impl AsFd, name: &std::ffi::CStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // Nothing can be removed from a directory that can't be written either.
-    if super::walk::kind(&parent, name)? == nix::sys::stat::SFlag::S_IFDIR {
+    if is_directory(&parent, name)? {
         fchmodat(&parent, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink)?;
     }
     openat(parent, name, flags, Mode::empty())
+}
+
+fn is_directory(parent: impl AsFd, name: &std::ffi::CStr) -> nix::Result<bool> {
+    let status = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    Ok(SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
 }
 
 #[cfg(test)]

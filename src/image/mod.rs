@@ -1,0 +1,23 @@
+//! Images: OCI layouts and `docker save` archives are imported into a store of layers, each unpacked once, that sandboxes stack.
+//! Nothing of an image is trusted: every digest is checked, every member resolved below its own layer, and all of it bounded.
+#![forbid(unsafe_code)]
+
+mod blobs;
+mod digest;
+mod error;
+mod found;
+mod import;
+mod layer;
+mod member;
+mod name;
+mod owners;
+mod spec;
+mod store;
+mod tree;
+
+pub use digest::Digest;
+pub use error::ImageError;
+pub use import::{Progress, import};
+pub use layer::Bounds;
+pub use owners::{Attribute, Owner, owners};
+pub use store::{Held, Layer, Record, Store};
