@@ -18,6 +18,7 @@ pub mod exec;
 pub mod explain;
 pub mod host;
 pub mod image;
+mod images;
 pub mod invocation;
 pub mod manage;
 pub mod plan;
@@ -35,12 +36,13 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cli::{Action, Format, ListFormat, Output, UsageError, Verb, When};
+use cli::{Action, Format, ImageVerb, ListFormat, Output, UsageError, Verb, When};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use doctor::DoctorError;
 use exec::{ExecError, Finished, Outcome, Started};
 use host::{Host, HostError, WorkingDirectory};
+use image::{Held, Image};
 use invocation::Invocation;
 use plan::{Plan, PlanError};
 use profile::search::SearchPath;
@@ -123,6 +125,7 @@ pub fn main() -> ExitCode {
             Err(error) => refuse(&error, output),
         },
         Action::Manage(verb, output) => manage(verb, output),
+        Action::Image(verb, output) => images(verb, output),
         Action::Print(text) => print(&text),
     }
 }
@@ -145,6 +148,23 @@ fn manage(verb: Verb, output: Output) -> ExitCode {
                 tell(&format!("  hint: to run a program of that name: sbx -- {word}\n"));
             }
             ExitCode::from(if negative && !is_exec { 1 } else { REFUSED })
+        }
+    }
+}
+
+/// A verb about images: 0, 1 when there is none of that name, 125.
+fn images(verb: ImageVerb, output: Output) -> ExitCode {
+    let host = match host::probe() {
+        Ok(host) => host,
+        Err(error) => return refuse(&Error::Host(error), output),
+    };
+    let shows = !output.quiet && std::io::stderr().is_terminal();
+    let result = images::carry_out(verb, &host, |line| if shows { tell(line) });
+    match result {
+        Ok(text) => print(&text),
+        Err(error) => {
+            tell(&diag::render(Severity::Error, &error, wants_color(output)));
+            ExitCode::from(if error.is_negative() { 1 } else { REFUSED })
         }
     }
 }
@@ -176,7 +196,10 @@ fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
 fn run_with(status: &StatusLines, invocation: &Invocation, output: Output) -> Result<Finished, Error> {
     let lines = *status;
     let deadline = Deadline::start(REFUSED, move |message| lines.failed(message, REFUSED));
-    let plan = plan(invocation, output)?;
+    let (plan, _held) = plan_and_hold(invocation, output)?;
+    if plan.command.is_empty() {
+        return Err(Error::Usage(UsageError::NoCommand));
+    }
     if output.verbose {
         tell(&format!(
             "sbx: profile {} ({})\n",
@@ -216,6 +239,11 @@ fn explain(invocation: &Invocation, format: Format, output: Output) -> Result<St
 /// # Errors
 /// [`Error`] of the stage that found it: nothing was touched.
 pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
+    plan_and_hold(invocation, output).map(|(plan, _)| plan)
+}
+
+/// The same, with the layers of the image that it wants, which nobody removes meanwhile.
+fn plan_and_hold(invocation: &Invocation, output: Output) -> Result<(Plan, Option<Held>), Error> {
     let mut host = host::probe().map_err(Error::Host)?;
     let search = SearchPath::new(host.config_home.as_deref());
     let names = if invocation.profiles.is_empty() {
@@ -230,7 +258,9 @@ pub fn plan(invocation: &Invocation, output: Output) -> Result<Plan, Error> {
     }
     let wanted = plan::wanted(&profile, invocation, &host).map_err(Error::Plan)?;
     host.look_at(&wanted).map_err(Error::Host)?;
-    plan::resolve(&profile, invocation, &host).map_err(Error::Plan)
+    let held = host.image.as_ref().map(Image::hold).transpose();
+    let held = held.map_err(|error| Error::Host(HostError::Image(error)))?;
+    Ok((plan::resolve(&profile, invocation, &host).map_err(Error::Plan)?, held))
 }
 
 /// The profile whose `match` has the command's real path.

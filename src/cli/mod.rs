@@ -3,10 +3,12 @@
 
 mod completions;
 mod error;
+mod images;
 mod run;
 mod verbs;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -15,6 +17,7 @@ use crate::invocation::Invocation;
 use crate::profile;
 
 pub use error::UsageError;
+pub use images::{ImageVerb, TypedBounds};
 pub use run::RunOptions;
 pub use verbs::Verb;
 
@@ -117,6 +120,8 @@ pub enum Action {
     Doctor(Format, Output),
     /// Do something with sandboxes that run.
     Manage(Verb, Output),
+    /// Do something with images.
+    Image(ImageVerb, Output),
     /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
@@ -135,6 +140,7 @@ Verbs, only as the very first word:
   stop         end one
   limit        set new limits for one
   exec         run a further program in one
+  image        import, list, show, export and remove images
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
   help         print this text
@@ -269,6 +275,7 @@ pub fn commands() -> Vec<clap::Command> {
         DoctorCommand::command(),
     ];
     commands.extend(verbs::commands());
+    commands.push(images::ImageCommand::command());
     commands
 }
 
@@ -288,6 +295,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("profiles") => profiles(rest),
         Some("completions") => completions(rest),
         Some("doctor") => doctor(rest),
+        Some("image") => images::parse(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),
         Some("help") => Ok(Action::Print(RunCommand::command().render_help().to_string())),
@@ -333,10 +341,13 @@ fn run(arguments: &[OsString]) -> Result<Action, UsageError> {
     if parsed.version {
         return Ok(Action::Print(version()));
     }
-    if parsed.command.is_empty() {
+    let is_empty = parsed.command.is_empty();
+    let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
+    // An image may say what runs.
+    let has_image = invocation.root.as_ref().is_some_and(|root| root.as_bytes().starts_with(b"image:"));
+    if is_empty && !has_image {
         return Err(UsageError::NoCommand);
     }
-    let (invocation, output) = parsed.options.into_invocation(&matches, parsed.command)?;
     Ok(Action::Run(invocation, output))
 }
 

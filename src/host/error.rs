@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::diag::{Diagnose, errno_words, quote};
+use crate::image::ImageError;
 
 /// What could not be found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum HostError {
     },
     /// What the kernel can do of Landlock.
     Landlock(Errno),
+    /// The image that is to be the root filesystem.
+    Image(ImageError),
 }
 
 impl HostError {
@@ -39,8 +42,16 @@ impl fmt::Display for HostError {
             HostError::Landlock(errno) => {
                 write!(f, "cannot ask for the kernel's version of Landlock: {}", errno_words(*errno))
             }
+            HostError::Image(error) => error.fmt(f),
         }
     }
 }
 
-impl Diagnose for HostError {}
+impl Diagnose for HostError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            HostError::Path { .. } | HostError::Landlock(_) => None,
+            HostError::Image(error) => error.hint(),
+        }
+    }
+}

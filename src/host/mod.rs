@@ -17,9 +17,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::image::{ImageError, Store};
+
 pub use arguments::NamedFile;
 pub use cgroups::{Ceiling, Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
+pub use crate::image::Image;
 pub use error::HostError;
 pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};
 
@@ -143,6 +146,8 @@ pub struct Host {
     pub toolchains: Vec<Toolchain>,
     /// Files named on the command line, for profiles that show them.
     pub named_files: Vec<NamedFile>,
+    /// The image that is the root filesystem, for plans that want one.
+    pub image: Option<Image>,
     /// Cgroups, for plans that want one.
     pub cgroups: Option<Cgroups>,
 }
@@ -156,6 +161,8 @@ pub struct Wanted {
     pub toolchains: Vec<&'static ToolchainKind>,
     /// The command's words, where files among them are to be found.
     pub command: Vec<OsString>,
+    /// The image of that name.
+    pub image: Option<String>,
     /// Cgroups.
     pub cgroups: Option<WantedCgroups>,
 }
@@ -176,13 +183,19 @@ impl Host {
         self.named_files = arguments::files(&wanted.command, cwd);
         self.named_files.retain(|file| file.index > 0);
         self.look_at_cgroups(wanted.cgroups.clone());
-        Ok(())
+        self.look_at_image(wanted.image.as_deref()).map_err(HostError::Image)
     }
 
     /// Looks at cgroups, if anything of them is wanted.
     pub fn look_at_cgroups(&mut self, wanted: Option<WantedCgroups>) {
         let looked = |wanted| Cgroups::look(self.uid, self.session_dir.as_deref(), &wanted);
         self.cgroups = wanted.map(looked);
+    }
+
+    fn look_at_image(&mut self, name: Option<&str>) -> Result<(), ImageError> {
+        let Some(name) = name else { return Ok(()) };
+        self.image = Some(Image::look(&Store::of(self.data_home.as_deref())?, name)?);
+        Ok(())
     }
 
     /// A variable of the caller's environment.
@@ -277,6 +290,7 @@ pub fn probe() -> Result<Host, HostError> {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        image: None,
         cgroups: None,
     })
 }

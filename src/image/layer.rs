@@ -4,7 +4,9 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
@@ -71,7 +73,7 @@ pub(super) fn unpack(
                 return Err(fail(why, Some("allow more with --max-entries, if it is to be trusted".to_owned())));
             }
             (Err(Stop::At(path, error)), _) => {
-                return Err(fail(format!("{}: {}", quote(std::ffi::OsStr::new(&*String::from_utf8_lossy(&path))), io_words(&error)), None));
+                return Err(fail(format!("{}: {}", quote(OsStr::from_bytes(&path)), io_words(&error)), None));
             }
             (Err(Stop::Archive(error)), _) => return Err(fail(io_words(&error), None)),
             (Ok(entries), None) => (size, entries, diff_id),

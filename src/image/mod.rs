@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod defaults;
 mod digest;
 mod error;
 mod found;
@@ -15,6 +16,7 @@ mod spec;
 mod store;
 mod tree;
 
+pub use defaults::{Image, RunDefaults};
 pub use digest::Digest;
 pub use error::ImageError;
 pub use import::{Progress, import};

@@ -87,8 +87,6 @@ pub(super) struct Manifest {
 pub(super) struct Config {
     #[serde(flatten)]
     pub(super) platform: Platform,
-    #[serde(default)]
-    pub(super) config: Option<RunConfig>,
     pub(super) rootfs: RootFs,
 }
 

@@ -79,6 +79,17 @@ pub(super) struct Locked(#[allow(dead_code, reason = "it is held")] Flock<OwnedF
 #[derive(Debug)]
 pub struct Held(#[allow(dead_code, reason = "they are held")] Vec<Flock<OwnedFd>>);
 
+impl Held {
+    /// Holds these directories of layers.
+    pub(super) fn of<'a>(places: impl Iterator<Item = &'a Path>) -> Result<Self, ImageError> {
+        let held = places.map(|place| {
+            let held = lock(place, FlockArg::LockSharedNonblock);
+            held.map_err(|errno| ImageError::store(place, errno))
+        });
+        held.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// A directory of what is being made, gone with this unless it was put in its place.
 #[derive(Debug)]
 pub(super) struct Making {
@@ -248,12 +259,8 @@ impl Store {
     /// # Errors
     /// [`ImageError::Store`]: one is missing, or is just being removed.
     pub fn hold(&self, layers: &[Layer]) -> Result<Held, ImageError> {
-        let held = layers.iter().map(|layer| {
-            let place = self.layer(layer)?;
-            let held = lock(&place, FlockArg::LockSharedNonblock);
-            held.map_err(|errno| ImageError::store(&place, errno))
-        });
-        held.collect::<Result<_, _>>().map(Held)
+        let places = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+        Held::of(places.iter().map(PathBuf::as_path))
     }
 
     /// Forgets an image. Its layers stay until [`Store::collect`].

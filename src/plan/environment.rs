@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use super::Variable;
 use super::command::DEFAULT_PATH;
 use super::error::PlanError;
+use super::image::Asked;
 use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
-use crate::profile::value::{PathTemplate, Token};
+use crate::profile::value::{EnvironmentPattern, PathTemplate, Token};
 use crate::profile::{Origin, Profile, Setting};
 
 /// What the sandbox itself says.
@@ -20,6 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) user: &'a str,
     pub(super) runtime_dir: &'a Path,
     pub(super) desktop: &'a [Variable],
+    pub(super) image: Option<&'a Asked<'a>>,
 }
 
 impl Facts<'_> {
@@ -53,11 +55,21 @@ pub(super) fn resolve(
         variables.insert(name, (value, origin.clone()));
     };
     put("PATH".into(), DEFAULT_PATH.into(), &Origin::Default);
-    for pattern in &profile.environment.keep {
-        for (name, value) in host.environment.iter().filter(|(name, _)| pattern.value.matches(name)) {
-            put(name.clone(), value.clone(), &pattern.origin);
+    // An image knows its own programs better than the caller's environment does, a profile better still.
+    let (usual, asked): (Vec<_>, Vec<_>) =
+        profile.environment.keep.iter().partition(|pattern| pattern.origin == Origin::Default);
+    let keep = |patterns: Vec<&Setting<EnvironmentPattern>>, put: &mut dyn FnMut(_, _, &Origin)| {
+        for pattern in patterns {
+            for (name, value) in host.environment.iter().filter(|(name, _)| pattern.value.matches(name)) {
+                put(name.clone(), value.clone(), &pattern.origin);
+            }
         }
+    };
+    keep(usual, &mut put);
+    if let Some(image) = facts.image {
+        image.variables().for_each(|(name, value)| put(name, value, &image.origin));
     }
+    keep(asked, &mut put);
     put("HOME".into(), facts.home.into(), &Origin::Default);
     put("USER".into(), facts.user.into(), &Origin::Default);
     put("LOGNAME".into(), facts.user.into(), &Origin::Default);

@@ -14,6 +14,7 @@ mod desktop;
 mod entries;
 mod environment;
 mod error;
+mod image;
 mod limits;
 mod mount;
 mod protect;

@@ -1,12 +1,13 @@
 //! From what was asked for to what will be done. Pure: the same three values give the same plan on any machine.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::environment::Facts;
+use super::image::Asked;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::{Directory, Identity, Namespaces, Plan, PlanError, Privileges, Root};
 use super::{arguments, command, desktop, environment, limits, protect, roots, toolchains, unbuilt, walls};
@@ -62,6 +63,7 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
             ArgumentsMode::None => Vec::new(),
             ArgumentsMode::Ro | ArgumentsMode::Rw => invocation.command.clone(),
         },
+        image: roots::image(&profile.filesystem, invocation, host)?,
         cgroups: limits::wanted(profile, invocation, host)?,
     })
 }
@@ -79,6 +81,8 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let namespaces = namespaces(profile, invocation, host)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
     let root = roots::resolve(&profile.filesystem, invocation, &tokens(host, &home))?;
+    let image = Asked::of(host, &root.origin, &identity, profile.privileges.uid.value)?;
+    let image = image.as_ref();
     let base = Base {
         profile,
         host,
@@ -92,12 +96,21 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
     let mut layout = layout(profile, invocation, &tokens(host, &home), &base, desktop.mounts)?;
+    if let Some(mount) = image.and_then(Asked::mount) {
+        layout.add(0, mount);
+    }
     let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
     let registry = registry(host, &mut layout);
-    let directory = directory(profile, invocation, host, &home, &layout)?;
-    let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
+    let directory = match image.and_then(Asked::directory) {
+        Some(directory) if invocation.chdir.is_none() => directory,
+        _ => directory(profile, invocation, host, &home, &layout)?,
+    };
+    let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables, image };
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
+    let (mut command, typed) =
+        image.map_or_else(|| (Vec::new(), invocation.command.clone()), |image| image.words(&invocation.command));
+    command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -119,13 +132,13 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         registry,
         report: invocation.report,
         exposed: desktop.exposed,
-        candidates: candidates(invocation, &environment, &directory.value.0),
+        candidates: candidates(&command, &environment, &directory.value.0),
         environment,
         terminal: profile.terminal.clone(),
         background: profile.background.clone(),
         die_with_parent: invocation.die_with_parent,
         keep_fds: keep_fds(invocation)?,
-        command: arguments::words(&invocation.command, &shown, host, &directory.value.0),
+        command,
         directory,
         misses,
     })
@@ -316,11 +329,11 @@ fn directory(
 }
 
 /// Where the command is looked for.
-fn candidates(invocation: &Invocation, environment: &[super::Variable], directory: &Path) -> Vec<PathBuf> {
+fn candidates(command: &[OsString], environment: &[super::Variable], directory: &Path) -> Vec<PathBuf> {
     let search =
         environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
-    let of = |program| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
-    invocation.command.first().map_or_else(Vec::new, |program| of(program))
+    let of = |program: &OsString| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
+    command.first().map_or_else(Vec::new, |program| of(program))
 }
 
 fn set_pwd(mut environment: Vec<super::Variable>, directory: &Setting<Directory>) -> Vec<super::Variable> {

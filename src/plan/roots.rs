@@ -7,7 +7,7 @@ use super::base::{ROOT_INODES, ROOT_SIZE};
 use super::entries::{Tokens, absolute, check_text};
 use super::error::PlanError;
 use super::mount::{BindSource, Mount, MountOp, OverlayUpper};
-use crate::diag::escape;
+use crate::diag::{escape, quote};
 use crate::host::Host;
 use crate::invocation::Invocation;
 use crate::profile::value::PathTemplate;
@@ -46,9 +46,17 @@ pub(super) fn resolve(
             return Err(conflict("cannot put layers over the host's system", &source.origin, hint));
         }
         RootSource::Empty => {}
-        RootSource::Image(_) => {
-            return Err(PlanError::NotBuilt { what: "filesystem.root".to_owned(), origin: source.origin });
-        }
+        RootSource::Image(_) => match &host.image {
+            Some(image) => {
+                lower.extend(image.layers.iter().cloned());
+                if lower.is_empty() {
+                    let why = format!("cannot run the image {}: it has no layers", quote(&image.name));
+                    return Err(conflict(&why, &source.origin, "give it some with --layer DIR"));
+                }
+            }
+            // Nobody has looked: a profile is checked.
+            None => lower.push("/nonexistent/image".into()),
+        },
         RootSource::Directory(template) => lower.push(tokens.expand(template, &source.origin)?),
     }
     let origin = source.origin;
@@ -77,6 +85,18 @@ pub(super) fn resolve(
     Ok(Root { is_host, overlay: Some(overlay), writable: writable.value != WritableLayer::None, origin })
 }
 
+/// The image that is wanted as the root, by name.
+pub(super) fn image(
+    filesystem: &Filesystem,
+    invocation: &Invocation,
+    host: &Host,
+) -> Result<Option<String>, PlanError> {
+    Ok(match source(filesystem, invocation, host)?.value {
+        RootSource::Image(name) => Some(name),
+        RootSource::Host | RootSource::Empty | RootSource::Directory(_) => None,
+    })
+}
+
 /// The option's root, or the profile's. A path of the command line need not be text.
 fn source(
     filesystem: &Filesystem,
@@ -88,7 +108,7 @@ fn source(
     let value = match typed.to_str() {
         Some("host") => RootSource::Host,
         Some("empty") => RootSource::Empty,
-        Some(text) if text.starts_with("image:") => RootSource::Image(text.to_owned()),
+        Some(text) if text.starts_with("image:") => RootSource::Image(text["image:".len()..].to_owned()),
         _ => {
             check_text(Path::new(typed), &origin)?;
             RootSource::Directory(PathTemplate::literal(&absolute(Path::new(typed), host)?))

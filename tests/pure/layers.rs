@@ -4,7 +4,7 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 21] = [
+const MAY_KNOW: [(&str, &[&str]); 22] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
     ("status", &["exec", "plan", "profile", "sys"]),
@@ -12,6 +12,7 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
     ("verbs", &["cli", "diag", "exec", "host", "invocation", "manage", "registry"]),
     ("diag", &[]),
     ("removal", &[]),
+    ("images", &["cli", "diag", "host", "image", "profile"]),
     ("image", &["removal", "sys", "diag"]),
     ("cgroup", &[]),
     ("profile", &["diag"]),

@@ -169,6 +169,7 @@ pub(super) fn host() -> Host {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        image: None,
         session_dir: None,
         cgroups: None,
     }

@@ -51,6 +51,7 @@ pub(crate) fn host() -> Host {
         desktop: None,
         toolchains: Vec::new(),
         named_files: Vec::new(),
+        image: None,
         session_dir: Some("/run/user/1000".into()),
         cgroups: Some(no_cgroups()),
     }

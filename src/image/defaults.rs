@@ -1,0 +1,162 @@
+//! What an image says of how it is run, and where its layers are.
+#![forbid(unsafe_code)]
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::error::ImageError;
+use super::spec::RunConfig;
+use super::store::{self, Held, Record, Store};
+use super::tree::OPAQUE;
+use crate::sys;
+
+/// Bytes that a user database may have.
+const DATABASE: u64 = 1 << 20;
+
+/// What an image says of how it is run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunDefaults {
+    /// What every command follows.
+    pub entrypoint: Vec<String>,
+    /// The command, when none is given.
+    pub command: Vec<String>,
+    /// `NAME=VALUE` each.
+    pub environment: Vec<String>,
+    /// Where it starts; empty where it says nothing.
+    pub directory: String,
+    /// `USER[:GROUP]`, names or numbers; empty for root.
+    pub user: String,
+}
+
+impl RunDefaults {
+    /// Those of an image's configuration; what can't be read of it says nothing.
+    pub fn of(record: &Record) -> Self {
+        let config = record.config.get("config").cloned().unwrap_or_default();
+        let config: RunConfig = serde_json::from_value(config).unwrap_or_default();
+        Self {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            command: config.cmd.unwrap_or_default(),
+            environment: config.env.unwrap_or_default(),
+            directory: config.working_dir.unwrap_or_default(),
+            user: config.user.unwrap_or_default(),
+        }
+    }
+}
+
+/// An image as a root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its name, with the tag.
+    pub name: String,
+    /// The directories to stack, topmost first.
+    pub layers: Vec<PathBuf>,
+    /// What it says of how it is run.
+    pub defaults: RunDefaults,
+    /// Its user and group by number, looked up in its own databases.
+    pub user: (u32, u32),
+}
+
+impl Image {
+    /// Looks at an image.
+    ///
+    /// # Errors
+    /// [`ImageError`]: there is none, or its user is none that it has.
+    pub fn look(store: &Store, name: &str) -> Result<Self, ImageError> {
+        let record = store.find(name)?;
+        let mut layers = Vec::new();
+        for layer in record.layers.iter().rev() {
+            let tree = store.layer(layer)?.join("tree");
+            // One that is there twice adds nothing below itself, and the kernel takes none twice.
+            if !layers.contains(&tree) {
+                layers.push(tree);
+            }
+        }
+        let defaults = RunDefaults::of(&record);
+        let user = numbers(&defaults.user, &layers)?;
+        Ok(Self { name: record.name, layers, defaults, user })
+    }
+
+    /// Keeps its layers from being removed.
+    ///
+    /// # Errors
+    /// [`ImageError::Store`]: one is missing, or is just being removed.
+    pub fn hold(&self) -> Result<Held, ImageError> {
+        Held::of(self.layers.iter().map(|tree| tree.parent().unwrap_or(tree)))
+    }
+}
+
+/// The user and the group by number. A user of the database has the group that it says there.
+fn numbers(user: &str, layers: &[PathBuf]) -> Result<(u32, u32), ImageError> {
+    let wrong = |why: &str| ImageError::User { user: user.to_owned(), why: why.to_owned() };
+    let (name, group) = user.split_once(':').unwrap_or((user, ""));
+    if matches!(name, "" | "root" | "0") && matches!(group, "" | "root" | "0") {
+        return Ok((0, 0));
+    }
+    let find = |file: &str, name: &str| -> Result<Option<(u32, u32)>, ImageError> {
+        let bytes = read(layers, file).map_err(|errno| {
+            wrong(&format!("its /etc/{file}: {}", crate::diag::errno_words(errno)))
+        })?;
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (own, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+            (own == name || id == name).then(|| (id.to_owned(), fields.next().unwrap_or("0").to_owned()))
+        });
+        Ok(line.and_then(|(id, group)| Some((id.parse().ok()?, group.parse().unwrap_or(0)))))
+    };
+    let entry = if name.is_empty() { Some((0, 0)) } else { find("passwd", name)? };
+    let (uid, own_group) = match (entry, name.parse()) {
+        (Some(entry), _) => entry,
+        (None, Ok(number)) => (number, 0),
+        (None, Err(_)) => return Err(wrong("its /etc/passwd has no such user")),
+    };
+    let gid = match group {
+        "" => own_group,
+        group => match (group.parse(), find("group", group)?) {
+            (Ok(number), _) | (_, Some((number, _))) => number,
+            _ => return Err(wrong("its /etc/group has no such group")),
+        },
+    };
+    Ok((uid, gid))
+}
+
+/// What a file of `/etc` holds in the topmost layer that has it; nothing where none has. No link is followed.
+fn read(layers: &[PathBuf], name: &str) -> nix::Result<Vec<u8>> {
+    for layer in layers {
+        let top = store::open(layer)?;
+        let found = open(&top, &format!("etc/{name}"), OFlag::O_NONBLOCK);
+        match found {
+            Ok(file) => {
+                if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+                    return Ok(Vec::new());
+                }
+                let mut bytes = Vec::new();
+                let read = std::fs::File::from(file).take(DATABASE).read_to_end(&mut bytes);
+                read.map_err(|error| super::error::errno(&error))?;
+                return Ok(bytes);
+            }
+            // A whiteout can't be opened.
+            Err(Errno::ENXIO) => return Ok(Vec::new()),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        let etc = open(&top, "etc", OFlag::O_DIRECTORY);
+        match etc {
+            Ok(etc) if sys::xattr::get(&etc, OPAQUE).is_ok() => return Ok(Vec::new()),
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(_) => return Ok(Vec::new()),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn open(top: &OwnedFd, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+    let resolve =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    openat2(top, path, OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags).resolve(resolve))
+}
