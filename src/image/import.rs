@@ -5,14 +5,15 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::below::Below;
 use super::blobs::Blobs;
 use super::digest::Digest;
 use super::error::{ImageError, errno};
 use super::found::{self, Packed};
 use super::layer::{self, Bounds};
-use super::store::{self, Layer, Making, Record, Store};
+use super::store::{self, Held, Layer, Making, Record, Store};
 use super::{name, owners};
 
 /// How far an import is.
@@ -29,7 +30,7 @@ pub struct Progress {
 }
 
 /// What a layer's directory says of itself, beside its tree and its owners.
-const SIZE: &str = "layer.json";
+const RECORD: &str = "layer.json";
 
 /// Imports the image at a path.
 ///
@@ -55,39 +56,105 @@ pub fn import(
     store.sweep(&lock);
     let making = store.making(&lock)?;
     drop(lock);
-    let mut left = bounds;
-    let (mut layers, mut new, mut held) = (Vec::new(), Vec::new(), Vec::new());
-    let number = found.layers.len();
+    let mut stack = Stack { store, making, below: Below::default(), layers: Vec::new(), new: 0, held: Vec::new() };
+    let (mut left, number) = (bounds, found.layers.len());
     for (index, packed) in found.layers.into_iter().enumerate() {
-        let (diff_id, size) = (packed.diff_id.clone(), packed.blob.left());
+        let size = packed.blob.left();
         let passed = &mut |read| progress(Progress { layer: index + 1, layers: number, read, size });
-        let layer = match stored(store, &diff_id, &mut held)? {
-            Some(layer) => {
-                layer::check(packed, passed)?;
-                layer
-            }
-            None if new.contains(&diff_id) => layers
-                .iter()
-                .find(|layer: &&Layer| layer.diff_id == diff_id.to_string())
-                .cloned()
-                .ok_or_else(|| ImageError::source(path, "a layer has gone"))?,
-            None => {
-                let layer = unpack(&making, packed, left, passed)?;
-                new.push(diff_id);
-                layer
-            }
-        };
+        let layer = stack.add(packed, left, passed)?;
         left.size = left.size.saturating_sub(layer.size);
         left.entries = left.entries.saturating_sub(layer.entries);
-        layers.push(layer);
     }
-    let record = Record::new(name, &found.digest, layers, config);
     let lock = store.lock()?;
-    for diff_id in &new {
-        store.put(&lock, &making.path.join(diff_id.hex()), diff_id)?;
+    for (layer, place) in &stack.layers {
+        if place.starts_with(&stack.making.path) && place.exists() {
+            store.put(&lock, place, &store.layer(layer)?)?;
+        }
     }
+    let layers = stack.layers.iter().map(|(layer, _)| layer.clone()).collect();
+    let record = Record::new(name, &found.digest, layers, config);
     store.write(&lock, &record)?;
     Ok(record)
+}
+
+/// The layers that an image has so far.
+struct Stack<'a> {
+    store: &'a Store,
+    making: Making,
+    below: Below,
+    /// Each with where it is now.
+    layers: Vec<(Layer, PathBuf)>,
+    /// How many were unpacked.
+    new: usize,
+    /// Those that were there, which then stay.
+    held: Vec<Held>,
+}
+
+impl Stack<'_> {
+    /// Puts a layer on top, unpacked if it is not there yet.
+    fn add(&mut self, packed: Packed, left: Bounds, passed: &mut dyn FnMut(u64)) -> Result<Layer, ImageError> {
+        let (layer, place) = match self.stored(&packed.diff_id)? {
+            Some(there) => {
+                layer::check(packed, passed)?;
+                there
+            }
+            None => self.unpack(packed, left, passed)?,
+        };
+        self.below.push(place.clone(), &layer.directory);
+        self.layers.push((layer.clone(), place));
+        Ok(layer)
+    }
+
+    /// A layer that is there: in the store, where it then stays, or just unpacked.
+    fn stored(&mut self, diff_id: &Digest) -> Result<Option<(Layer, PathBuf)>, ImageError> {
+        for name in [diff_id, &self.below.name_above(diff_id)] {
+            if let Some(new) = self.layers.iter().find(|(layer, _)| layer.directory == name.hex()) {
+                return Ok(Some(new.clone()));
+            }
+            let place = self.store.place(name);
+            let bytes = match std::fs::read(place.join(RECORD)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                bytes => bytes.map_err(|error| ImageError::store(&place, errno(&error)))?,
+            };
+            let bad = |error: serde_json::Error| ImageError::Store {
+                path: place.clone(),
+                why: format!("it is not a layer: {}", crate::diag::escape(error.to_string())),
+            };
+            let layer: Layer = serde_json::from_slice(&bytes).map_err(bad)?;
+            self.held.push(Held::of([place.as_path()].into_iter())?);
+            return Ok(Some((layer, place)));
+        }
+        Ok(None)
+    }
+
+    fn unpack(
+        &mut self,
+        packed: Packed,
+        left: Bounds,
+        passed: &mut dyn FnMut(u64),
+    ) -> Result<(Layer, PathBuf), ImageError> {
+        let place = self.making.path.join(self.new.to_string());
+        self.new += 1;
+        let wrong = |error: &io::Error| ImageError::store(&place, errno(error));
+        let tree = place.join("tree");
+        for directory in [&place, &tree] {
+            DirBuilder::new().mode(0o700).create(directory).map_err(|error| wrong(&error))?;
+        }
+        let diff_id = packed.diff_id.clone();
+        let top = store::open(&tree).map_err(|errno| ImageError::store(&tree, errno))?;
+        let unpacked = layer::unpack(packed, top, left, &mut self.below, passed)?;
+        owners::write(&place, &unpacked.owners).map_err(|error| wrong(&error))?;
+        let name = if unpacked.is_of_stack { self.below.name_above(&diff_id) } else { diff_id.clone() };
+        let layer = Layer {
+            diff_id: diff_id.to_string(),
+            directory: name.hex().to_owned(),
+            size: unpacked.size,
+            entries: unpacked.entries,
+        };
+        let bytes = serde_json::to_vec(&layer).map_err(|error| wrong(&error.into()))?;
+        std::fs::write(place.join(RECORD), bytes).map_err(|error| wrong(&error))?;
+        Ok((layer, place))
+    }
 }
 
 /// The name that an image has where it is; a layout says the tag alone, or nothing.
@@ -103,45 +170,4 @@ fn own_name(path: &Path, said: Option<&str>) -> Result<String, ImageError> {
         why: error.to_string(),
         hint: Some("give it a name: sbx image import PATH NAME".to_owned()),
     })
-}
-
-/// What is known of a layer that is stored, which then stays.
-fn stored(
-    store: &Store,
-    diff_id: &Digest,
-    held: &mut Vec<store::Held>,
-) -> Result<Option<Layer>, ImageError> {
-    let place = store.place(&diff_id.to_string())?;
-    let bytes = match std::fs::read(place.join(SIZE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes.map_err(|error| ImageError::store(&place, errno(&error)))?,
-    };
-    let layer: Layer = serde_json::from_slice(&bytes).map_err(|error| ImageError::Store {
-        path: place,
-        why: format!("it is not a layer: {}", crate::diag::escape(error.to_string())),
-    })?;
-    held.push(store.hold(std::slice::from_ref(&layer))?);
-    Ok(Some(layer))
-}
-
-fn unpack(
-    making: &Making,
-    packed: Packed,
-    left: Bounds,
-    passed: &mut dyn FnMut(u64),
-) -> Result<Layer, ImageError> {
-    let place = making.path.join(packed.diff_id.hex());
-    let wrong = |error: &io::Error| ImageError::store(&place, errno(error));
-    let tree = place.join("tree");
-    for directory in [&place, &tree] {
-        DirBuilder::new().mode(0o700).create(directory).map_err(|error| wrong(&error))?;
-    }
-    let diff_id = packed.diff_id.to_string();
-    let top = store::open(&tree).map_err(|errno| ImageError::store(&tree, errno))?;
-    let unpacked = layer::unpack(packed, top, left, passed)?;
-    owners::write(&place, &unpacked.owners).map_err(|error| wrong(&error))?;
-    let layer = Layer { diff_id, size: unpacked.size, entries: unpacked.entries };
-    let bytes = serde_json::to_vec(&layer).map_err(|error| wrong(&error.into()))?;
-    std::fs::write(place.join(SIZE), bytes).map_err(|error| wrong(&error))?;
-    Ok(layer)
 }

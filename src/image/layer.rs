@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
 
+use super::below::Below;
 use super::digest::{Digest, Hashing};
 use super::error::{ImageError, io_words};
 use super::found::Packed;
@@ -44,6 +45,8 @@ pub(super) struct Unpacked {
     pub(super) size: u64,
     pub(super) entries: u64,
     pub(super) owners: BTreeMap<Vec<u8>, Owner>,
+    /// It is another one on other layers.
+    pub(super) is_of_stack: bool,
 }
 
 /// Unpacks a layer into an empty directory. `passed` is told how many bytes of the blob are read.
@@ -51,6 +54,7 @@ pub(super) fn unpack(
     packed: Packed,
     top: OwnedFd,
     bounds: Bounds,
+    below: &mut Below,
     passed: &mut dyn FnMut(u64),
 ) -> Result<Unpacked, ImageError> {
     let name = packed.digest.as_ref().unwrap_or(&packed.diff_id).to_string();
@@ -85,8 +89,8 @@ pub(super) fn unpack(
     verify(packed.digest.as_ref(), &found).map_err(|why| fail(why, None))?;
     verify(Some(&packed.diff_id), &diff_id)
         .map_err(|why| fail(format!("unpacked, {why}"), None))?;
-    tree.finish().map_err(|error| fail(io_words(&error), None))?;
-    Ok(Unpacked { size, entries, owners: tree.owners })
+    let is_of_stack = tree.finish(below).map_err(|error| fail(io_words(&error), None))?;
+    Ok(Unpacked { size, entries, owners: tree.owners, is_of_stack })
 }
 
 /// Takes the digest of a blob that is not unpacked, as its layer is stored already.

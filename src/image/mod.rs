@@ -2,6 +2,7 @@
 //! Nothing of an image is trusted: every digest is checked, every member resolved below its own layer, and all of it bounded.
 #![forbid(unsafe_code)]
 
+mod below;
 mod blobs;
 mod defaults;
 mod digest;

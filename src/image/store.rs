@@ -47,6 +47,8 @@ pub struct Record {
 pub struct Layer {
     /// The digest of its archive.
     pub diff_id: String,
+    /// Its directory's name in the store: the digest's digits, or, where it depends on the layers below, those of them all.
+    pub directory: String,
     /// Bytes of its archive.
     pub size: u64,
     /// Members of it.
@@ -124,14 +126,19 @@ impl Store {
     }
 
     /// A layer's directory, with its tree and its owners.
+    ///
+    /// # Errors
+    /// [`ImageError::Store`]: the record names none.
     pub fn layer(&self, layer: &Layer) -> Result<PathBuf, ImageError> {
-        self.place(&layer.diff_id)
+        // Records are looked at before they are believed.
+        let why = || format!("{} is no layer's directory", crate::diag::quote(&layer.directory));
+        let bad = || ImageError::Store { path: self.records(), why: why() };
+        Ok(self.place(&Digest::of_hex(&layer.directory).ok_or_else(bad)?))
     }
 
-    /// Where the layer of a digest is. Records are looked at before they are believed.
-    pub(super) fn place(&self, diff_id: &str) -> Result<PathBuf, ImageError> {
-        let bad = |why| ImageError::Store { path: self.records(), why };
-        Ok(self.layers().join(Digest::parse(diff_id).map_err(bad)?.hex()))
+    /// Where the layer is whose directory is called that.
+    pub(super) fn place(&self, directory: &Digest) -> PathBuf {
+        self.layers().join(directory.hex())
     }
 
     fn wrong(path: &Path) -> impl Fn(Errno) -> ImageError + '_ {
@@ -181,11 +188,10 @@ impl Store {
     }
 
     /// Puts a layer in its place; one that is there already stays.
-    pub(super) fn put(&self, _: &Locked, making: &Path, diff_id: &Digest) -> Result<(), ImageError> {
-        let place = self.layers().join(diff_id.hex());
-        match fs::rename(making, &place).map_err(|error| errno(&error)) {
+    pub(super) fn put(&self, _: &Locked, making: &Path, place: &Path) -> Result<(), ImageError> {
+        match fs::rename(making, place).map_err(|error| errno(&error)) {
             Ok(()) | Err(Errno::EEXIST | Errno::ENOTEMPTY) => Ok(()),
-            Err(errno) => Err(ImageError::store(&place, errno)),
+            Err(errno) => Err(ImageError::store(place, errno)),
         }
     }
 

@@ -18,6 +18,7 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, mkfifoat, symlinkat, unlinkat};
 
+use super::below::Below;
 use super::member::{Kind, Member, wrong};
 use super::owners::{Attribute, Owner};
 use crate::{removal, sys};
@@ -101,9 +102,18 @@ impl Tree {
         Ok(())
     }
 
-    /// Sets what could not be set while directories were filled, the deepest first.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    /// Sets what could not be set while directories were filled, the deepest first; whether one has what it has below.
+    pub(super) fn finish(&mut self, below: &mut Below) -> Result<bool> {
         self.last = None;
+        let mut is_implied = false;
+        // The top's mode is that of the writable layer.
+        for (path, last) in self.directories.iter_mut().filter(|(path, last)| !path.is_empty() && last.mtime.is_none()) {
+            is_implied = true;
+            if let Some(had) = below.directory(path)? {
+                *last = Final { mode: had.mode, mtime: Some(had.mtime) };
+                self.owners.extend(had.owner.map(|owner| (path.clone(), owner)));
+            }
+        }
         for (path, last) in self.directories.iter().rev() {
             let directory = open_directory(&self.top, path)?;
             fchmod(&directory, mode(last.mode & 0o1777))?;
@@ -112,7 +122,7 @@ impl Tree {
                 futimens(&directory, &time, &time)?;
             }
         }
-        Ok(())
+        Ok(is_implied)
     }
 
     /// The directory, which is made where no member was about it.
