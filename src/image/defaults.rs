@@ -2,17 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{SFlag, fstat};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::error::ImageError;
 use super::spec::RunConfig;
 use super::store::{self, Held, Record, Store};
-use super::tree::OPAQUE;
+use super::tree::{OPAQUE, open_directory};
 use crate::sys;
 
 /// Bytes that a user database may have.
@@ -127,35 +126,25 @@ fn numbers(user: &str, layers: &[PathBuf]) -> Result<(u32, u32), ImageError> {
 /// What a file of `/etc` holds in the topmost layer that has it; nothing where none has. No link is followed.
 fn read(layers: &[PathBuf], name: &str) -> nix::Result<Vec<u8>> {
     for layer in layers {
-        let top = store::open(layer)?;
-        let found = open(&top, &format!("etc/{name}"), OFlag::O_NONBLOCK);
-        match found {
-            Ok(file) => {
-                if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-                    return Ok(Vec::new());
-                }
-                let mut bytes = Vec::new();
-                let read = std::fs::File::from(file).take(DATABASE).read_to_end(&mut bytes);
-                read.map_err(|error| super::error::errno(&error))?;
-                return Ok(bytes);
-            }
-            // A whiteout can't be opened.
-            Err(Errno::ENXIO) => return Ok(Vec::new()),
-            Err(Errno::ENOENT) => {}
+        let etc = match open_directory(&store::open(layer)?, b"etc") {
+            Ok(etc) => etc,
+            Err(Errno::ENOENT) => continue,
+            // A whiteout, or a link.
+            Err(Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
             Err(errno) => return Err(errno),
-        }
-        let etc = open(&top, "etc", OFlag::O_DIRECTORY);
-        match etc {
-            Ok(etc) if sys::xattr::get(&etc, OPAQUE).is_ok() => return Ok(Vec::new()),
-            Ok(_) | Err(Errno::ENOENT) => {}
-            Err(_) => return Ok(Vec::new()),
+        };
+        match fstatat(&etc, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(there) if SFlag::from_bits_truncate(there.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG => {
+                let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let file = std::fs::File::from(openat(&etc, name, flags, Mode::empty())?);
+                let mut bytes = Vec::new();
+                let read = file.take(DATABASE).read_to_end(&mut bytes);
+                return read.map(|_| bytes).map_err(|error| super::error::errno(&error));
+            }
+            Err(Errno::ENOENT) if sys::xattr::get(&etc, OPAQUE).is_err() => {}
+            Ok(_) | Err(Errno::ENOENT) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno),
         }
     }
     Ok(Vec::new())
-}
-
-fn open(top: &OwnedFd, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-    let resolve =
-        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    openat2(top, path, OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags).resolve(resolve))
 }

@@ -62,7 +62,7 @@ pub fn import(
     for (index, packed) in found.layers.into_iter().enumerate() {
         let size = packed.blob.left();
         let passed = &mut |read| progress(Progress { layer: index + 1, layers: number, read, size });
-        let layer = stack.add(packed, left, passed)?;
+        let layer = stack.add(packed, bounds, left, passed)?;
         left.size = left.size.saturating_sub(layer.size);
         left.entries = left.entries.saturating_sub(layer.entries);
     }
@@ -96,6 +96,7 @@ impl Stack<'_> {
     fn add(
         &mut self,
         packed: Packed,
+        bounds: Bounds,
         left: Bounds,
         passed: &mut dyn FnMut(u64),
     ) -> Result<Layer, ImageError> {
@@ -104,7 +105,7 @@ impl Stack<'_> {
                 layer::check(packed, passed)?;
                 there
             }
-            None => self.unpack(packed, left, passed)?,
+            None => self.unpack(packed, bounds, left, passed)?,
         };
         self.below.push(place.clone(), &layer.directory);
         self.layers.push((layer.clone(), place));
@@ -136,6 +137,7 @@ impl Stack<'_> {
     fn unpack(
         &mut self,
         packed: Packed,
+        bounds: Bounds,
         left: Bounds,
         passed: &mut dyn FnMut(u64),
     ) -> Result<(Layer, PathBuf), ImageError> {
@@ -148,7 +150,7 @@ impl Stack<'_> {
         }
         let diff_id = packed.diff_id.clone();
         let top = store::open(&tree).map_err(|errno| ImageError::store(&tree, errno))?;
-        let unpacked = layer::unpack(packed, top, left, &mut self.below, passed)?;
+        let unpacked = layer::unpack(packed, top, bounds, left, &mut self.below, passed)?;
         owners::write(&place, &unpacked.owners).map_err(|error| wrong(&error))?;
         let name = if unpacked.is_of_stack { self.below.name_above(&diff_id) } else { diff_id.clone() };
         let layer = Layer {

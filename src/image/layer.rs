@@ -22,7 +22,7 @@ use crate::diag::quote;
 
 /// How many times longer a layer may become, once it has more than [`SUSPECT`] bytes. What deflate does to zeros is 1,030.
 const RATIO: u64 = 250;
-const SUSPECT: u64 = 256 << 20;
+const SUSPECT: u64 = 64 << 20;
 
 /// How much an image may be, unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +49,12 @@ pub(super) struct Unpacked {
     pub(super) is_of_stack: bool,
 }
 
-/// Unpacks a layer into an empty directory. `passed` is told how many bytes of the blob are read.
+/// Unpacks a layer into an empty directory: `left` is what its image may still have of its bounds. `passed` is told how many bytes of the blob are read.
 pub(super) fn unpack(
     packed: Packed,
     top: OwnedFd,
     bounds: Bounds,
+    left: Bounds,
     below: &mut Below,
     passed: &mut dyn FnMut(u64),
 ) -> Result<Unpacked, ImageError> {
@@ -65,9 +66,9 @@ pub(super) fn unpack(
     let (size, entries, diff_id) = {
         let decoder = decoder(BufReader::with_capacity(1 << 16, &mut blob))
             .map_err(|error| fail(io_words(&error), None))?;
-        let bounded = Bounded { inner: decoder, left: bounds.size, written: 0, read: &read, over: None };
+        let bounded = Bounded { inner: decoder, left: left.size, written: 0, read: &read, over: None };
         let mut plain = Hashing::new(bounded);
-        let result = members(&mut plain, &mut tree, bounds.entries);
+        let result = members(&mut plain, &mut tree, left.entries);
         let size = plain.bytes;
         let (bounded, diff_id) = plain.finish();
         match (result, bounded.over) {

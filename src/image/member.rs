@@ -132,22 +132,25 @@ fn member<R: Read>(entry: &tar::Entry<'_, R>, kind: u8, extensions: Extensions) 
     let header = entry.header();
     let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let target = || header.link_name_bytes().map(Cow::into_owned).unwrap_or_default();
-    let device = |letter| -> io::Result<Kind> {
-        Ok(Kind::Device(letter, header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
-    };
+    // It is only written down.
+    let number = |field: io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
+    let device = |letter| Kind::Device(letter, number(header.device_major()), number(header.device_minor()));
     // Old archives mark a directory by its name alone.
     let kind = match kind {
         0 | b'0' | b'7' if path.ends_with(b"/") => Kind::Directory,
         0 | b'0' | b'7' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Link,
-        b'3' => device('c')?,
-        b'4' => device('b')?,
+        b'3' => device('c'),
+        b'4' => device('b'),
         b'5' => Kind::Directory,
         b'6' => Kind::Fifo,
         b'S' => return Err(wrong("a sparse file, which no image holds")),
         other => {
-            return Err(wrong(format!("a member of the unknown type {}", char::from(other).escape_default())));
+            return Err(wrong(format!(
+                "a member of the unknown type {}",
+                char::from(other).escape_default()
+            )));
         }
     };
     let size = entry.size();

@@ -67,10 +67,15 @@ impl Tree {
             return self.set_directory(path, member, &top);
         }
         let (parent, name) = split(&path);
-        let directory = self.directory(parent)?;
         if let Some(hidden) = name.strip_prefix(b".wh.") {
+            // Below what has become a file nothing is left to hide; tools say so all the same.
+            if let Err(Errno::ENOTDIR | Errno::ELOOP) = open_directory(&self.top, parent) {
+                return Ok(());
+            }
+            let directory = self.directory(parent)?;
             return self.whiteout(parent, &directory, hidden);
         }
+        let directory = self.directory(parent)?;
         let name = c_string(name)?;
         if let Kind::HardLink = member.kind {
             return self.hard_link(path, &directory, &name, member);

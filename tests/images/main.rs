@@ -1,0 +1,20 @@
+//! Images: what comes of hostile ones, of killed imports, of those that other tools make and read, and how they run.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod formats;
+mod hostile;
+mod killed;
+mod made;
+mod run;
+mod stage;
+mod wrong;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases =
+        [hostile::cases(), wrong::cases(), formats::cases(), killed::cases(), run::cases(), made::cases()];
+    common::run(cases.into_iter().flatten().collect())
+}
