@@ -15,9 +15,9 @@ use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 
 use super::check::{self, Checked};
 use super::error::ChangesError;
-use super::journal::{Journal, Leaving, Seen, Step};
+use super::journal::{Foreign, Journal, Leaving, Seen, Step};
 use super::known::Known;
-use super::node::{Directory, Kind, open_below};
+use super::node::{Directory, Kind, Node, open_below};
 use super::stage::{self, Stage, dress, numbered, times};
 use super::{Change, Layer, select, walk};
 use crate::exec::removal;
@@ -106,6 +106,11 @@ impl Apply<'_> {
         if let Some(stage) = Stage::open(self.lower, &journal.stage).map_err(&failed)? {
             stage.remove().map_err(&failed)?;
         }
+        // That it came and went is nobody else's doing, if nothing else did.
+        let parent = journal.stage.parent().unwrap_or(Path::new(""));
+        if stage::names(self.lower, parent).is_ok_and(|names| names == journal.names) {
+            let _ = self.remember(journal, [parent]);
+        }
         Journal::remove(&self.layer.dir).map_err(failed)
     }
 
@@ -117,15 +122,16 @@ impl Apply<'_> {
         if checked.steps.is_empty() {
             return Ok((None, false));
         }
-        let mut journal = Journal::new(stage::place(&checked.stage));
-        let stage = journal.stage.clone();
-        let failed = Self::write(&stage, false);
-        journal.write(&self.layer.dir).map_err(&failed)?;
-        let ready = self.make_ready(&journal, &checked.steps);
-        if ready.is_err() {
+        let place = stage::place(&checked.stage);
+        let failed = Self::write(&place, false);
+        let names = stage::names(self.lower, &checked.stage).map_err(&failed)?;
+        let foreign = self.foreign(&checked.steps, &place).map_err(&failed)?;
+        let mut journal = Journal::new(place.clone(), names, foreign);
+        let written = journal.write(&self.layer.dir).map_err(&failed);
+        if let Err(error) = written.and_then(|()| self.make_ready(&journal, &checked.steps)) {
             // Nothing has changed yet, and nothing of it stays.
             let _ = self.forget(&journal);
-            ready?;
+            return Err(error);
         }
         journal.steps = Some(checked.steps.clone());
         journal.leaving = checked.leaving.clone();
@@ -178,7 +184,8 @@ impl Apply<'_> {
             for leaving in &journal.leaving {
                 self.leave(leaving).map_err(Self::write(&leaving.path, true))?;
             }
-            self.remember(&journal).map_err(&failed)?;
+            let steps = journal.steps.as_deref().unwrap_or_default();
+            self.remember(&journal, touched(steps, &place)).map_err(&failed)?;
             Journal::remove(&self.layer.dir).map_err(failed)?;
         }
         let name = self.layer.name.clone();
@@ -186,24 +193,40 @@ impl Apply<'_> {
     }
 
     /// Writes down which times in the directory are from here.
-    fn remember(&self, journal: &Journal) -> nix::Result<()> {
+    fn remember<'p>(&self, journal: &Journal, paths: impl IntoIterator<Item = &'p Path>) -> nix::Result<()> {
         let mut known = Known::read(&self.layer.dir);
-        let steps = journal.steps.iter().flatten().map(Step::path).chain([journal.stage.as_path()]);
-        let paths: BTreeSet<&Path> = steps.flat_map(|path| [Some(path), path.parent()]).flatten().collect();
-        for path in paths {
-            let changed = match path.file_name() {
-                None => Directory::open(self.lower, path)?.itself()?.changed,
-                Some(name) => match Directory::open(self.lower, path.parent().unwrap_or(Path::new(""))) {
-                    Err(_) => continue,
-                    Ok(parent) => match parent.node(name)? {
-                        None => continue,
-                        Some(node) => node.changed,
-                    },
-                },
-            };
-            known.0.insert(path.to_owned(), changed);
+        let is_foreign = |path: &Path| journal.foreign.iter().any(|foreign| foreign.path == path);
+        for path in paths.into_iter().filter(|path| !is_foreign(path)) {
+            if let Some(node) = self.node(path)? {
+                known.0.insert(path.to_owned(), node.changed);
+            }
         }
         known.write(&self.layer.dir)
+    }
+
+    /// What the directory has at a path. Nothing if it has nothing there, or no way to it.
+    fn node(&self, path: &Path) -> nix::Result<Option<Node>> {
+        let Some(name) = path.file_name() else {
+            return Directory::open(self.lower, path)?.itself().map(Some);
+        };
+        match Directory::open(self.lower, path.parent().unwrap_or(Path::new(""))) {
+            Ok(parent) => parent.node(name),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Those of the paths that are directories which somebody has changed since the layer was made.
+    fn foreign(&self, steps: &[Step], stage: &Path) -> nix::Result<Vec<Foreign>> {
+        let known = Known::read(&self.layer.dir);
+        let created = self.layer.record.as_ref().map_or(0, |record| record.created);
+        let mut foreign = Vec::new();
+        for path in touched(steps, stage) {
+            let node = self.node(path)?.filter(Node::is_dir);
+            if node.is_some_and(|node| known.is_foreign(path, node.changed, created)) {
+                foreign.push(Foreign { path: path.to_owned() });
+            }
+        }
+        Ok(foreign)
     }
 
     /// Does one thing, or says why somebody else's change keeps it from being done.
@@ -340,6 +363,12 @@ impl Apply<'_> {
         let _ = removal::remove(&above, &CString::new(passing).unwrap_or_default());
         Ok(())
     }
+}
+
+/// Everything whose times are changed by the steps.
+fn touched<'p>(steps: &'p [Step], stage: &'p Path) -> BTreeSet<&'p Path> {
+    let parents = steps.iter().map(Step::path).flat_map(|path| [Some(path), path.parent()]).flatten();
+    parents.chain(stage.parent()).collect()
 }
 
 /// What lies ready takes the place of what was checked, at once.
