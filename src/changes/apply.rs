@@ -2,25 +2,22 @@
 //! A kill at any moment leaves nothing changed, or a journal that the next `sbx apply` follows to its end.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
-use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
+use nix::unistd::syncfs;
 
 use super::check::{self, Checked};
 use super::error::ChangesError;
-use super::journal::{Foreign, Journal, Leaving, Seen, Step};
-use super::known::Known;
-use super::node::{Directory, Kind, Node, open_below};
+use super::journal::{Journal, Seen, Step};
+use super::node::{Directory, Kind, open_below};
+use super::settled::touched;
 use super::stage::{self, Stage, dress, numbered, times};
 use super::{Change, Layer, select, walk};
-use crate::exec::removal;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -75,9 +72,9 @@ pub fn apply(layer: &Layer, typed: &[PathBuf], dry_run: bool) -> Result<Applied,
     Ok(applied)
 }
 
-struct Apply<'a> {
-    layer: &'a Layer,
-    lower: &'a OwnedFd,
+pub(super) struct Apply<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) lower: &'a OwnedFd,
 }
 
 impl Apply<'_> {
@@ -192,43 +189,6 @@ impl Apply<'_> {
         Ok(((!left.is_empty()).then_some(ChangesError::Left { name, entries: left }), gone))
     }
 
-    /// Writes down which times in the directory are from here.
-    fn remember<'p>(&self, journal: &Journal, paths: impl IntoIterator<Item = &'p Path>) -> nix::Result<()> {
-        let mut known = Known::read(&self.layer.dir);
-        let is_foreign = |path: &Path| journal.foreign.iter().any(|foreign| foreign.path == path);
-        for path in paths.into_iter().filter(|path| !is_foreign(path)) {
-            if let Some(node) = self.node(path)? {
-                known.0.insert(path.to_owned(), node.changed);
-            }
-        }
-        known.write(&self.layer.dir)
-    }
-
-    /// What the directory has at a path. Nothing if it has nothing there, or no way to it.
-    fn node(&self, path: &Path) -> nix::Result<Option<Node>> {
-        let Some(name) = path.file_name() else {
-            return Directory::open(self.lower, path)?.itself().map(Some);
-        };
-        match Directory::open(self.lower, path.parent().unwrap_or(Path::new(""))) {
-            Ok(parent) => parent.node(name),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Those of the paths that are directories which somebody has changed since the layer was made.
-    fn foreign(&self, steps: &[Step], stage: &Path) -> nix::Result<Vec<Foreign>> {
-        let known = Known::read(&self.layer.dir);
-        let created = self.layer.record.as_ref().map_or(0, |record| record.created);
-        let mut foreign = Vec::new();
-        for path in touched(steps, stage) {
-            let node = self.node(path)?.filter(Node::is_dir);
-            if node.is_some_and(|node| known.is_foreign(path, node.changed, created)) {
-                foreign.push(Foreign { path: path.to_owned() });
-            }
-        }
-        Ok(foreign)
-    }
-
     /// Does one thing, or says why somebody else's change keeps it from being done.
     fn step(&self, stage: &Stage, step: &Step) -> nix::Result<Option<&'static str>> {
         const GONE: Option<&str> = Some("its directory is another one now");
@@ -325,50 +285,6 @@ impl Apply<'_> {
         }
         Ok(None)
     }
-
-    /// Takes what is applied out of the layer.
-    fn leave(&self, leaving: &Leaving) -> nix::Result<()> {
-        let Some(name) = leaving.path.file_name() else { return Ok(()) };
-        let above = leaving.path.parent().unwrap_or(Path::new(""));
-        let parent = match open_below(&self.layer.upper, above, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-            Err(Errno::ENOENT | Errno::EACCES) => return Ok(()),
-            parent => parent?,
-        };
-        // What stays because its directory in the layer can't be written is no change any more.
-        let unless_gone = |result| match result {
-            Err(Errno::ENOENT | Errno::EACCES) => Ok(()),
-            result => result,
-        };
-        if leaving.tree {
-            let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-            return unless_gone(removal::remove(&parent, &name));
-        }
-        unless_gone(unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir))?;
-        if !self.layer.is_by_name() {
-            return Ok(());
-        }
-        let mut whiteout = walk::WHITEOUT.to_vec();
-        whiteout.extend_from_slice(name.as_bytes());
-        unless_gone(unlinkat(&parent, OsStr::from_bytes(&whiteout), UnlinkatFlags::NoRemoveDir))
-    }
-
-    /// Removes the layer, first from sight: it is never seen as a part of itself.
-    fn remove_layer(&self) -> nix::Result<()> {
-        let above = self.layer.path.parent().ok_or(Errno::EINVAL)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let above = nix::fcntl::open(above, flags, Mode::empty())?;
-        let passing = format!(".passing-applied-{}", &stage::new_name()[1..]);
-        renameat(&above, self.layer.name.as_os_str(), &above, passing.as_str())?;
-        // What can't be removed now is when the next layer is made.
-        let _ = removal::remove(&above, &CString::new(passing).unwrap_or_default());
-        Ok(())
-    }
-}
-
-/// Everything whose times are changed by the steps.
-fn touched<'p>(steps: &'p [Step], stage: &'p Path) -> BTreeSet<&'p Path> {
-    let parents = steps.iter().map(Step::path).flat_map(|path| [Some(path), path.parent()]).flatten();
-    parents.chain(stage.parent()).collect()
 }
 
 /// What lies ready takes the place of what was checked, at once.
