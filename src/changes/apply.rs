@@ -2,22 +2,20 @@
 //! A kill at any moment leaves nothing changed, or a journal that the next `sbx apply` follows to its end.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
-use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
+use nix::unistd::syncfs;
 
 use super::check::{self, Checked};
 use super::error::ChangesError;
-use super::journal::{Journal, Leaving, Seen, Step};
-use super::known::Known;
+use super::journal::{Journal, Seen, Step};
 use super::node::{Directory, Kind, open_below};
+use super::settled::touched;
 use super::stage::{self, Stage, dress, numbered, times};
 use super::{Change, Layer, select, walk};
 use crate::removal;
@@ -75,9 +73,9 @@ pub fn apply(layer: &Layer, typed: &[PathBuf], dry_run: bool) -> Result<Applied,
     Ok(applied)
 }
 
-struct Apply<'a> {
-    layer: &'a Layer,
-    lower: &'a OwnedFd,
+pub(super) struct Apply<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) lower: &'a OwnedFd,
 }
 
 impl Apply<'_> {
@@ -106,6 +104,11 @@ impl Apply<'_> {
         if let Some(stage) = Stage::open(self.lower, &journal.stage).map_err(&failed)? {
             stage.remove().map_err(&failed)?;
         }
+        // That it came and went is nobody else's doing, if nothing else did.
+        let parent = journal.stage.parent().unwrap_or(Path::new(""));
+        if stage::names(self.lower, parent).is_ok_and(|names| names == journal.names) {
+            let _ = self.remember(journal, [parent]);
+        }
         Journal::remove(&self.layer.dir).map_err(failed)
     }
 
@@ -117,15 +120,16 @@ impl Apply<'_> {
         if checked.steps.is_empty() {
             return Ok((None, false));
         }
-        let mut journal = Journal::new(stage::place(&checked.stage));
-        let stage = journal.stage.clone();
-        let failed = Self::write(&stage, false);
-        journal.write(&self.layer.dir).map_err(&failed)?;
-        let ready = self.make_ready(&journal, &checked.steps);
-        if ready.is_err() {
+        let place = stage::place(&checked.stage);
+        let failed = Self::write(&place, false);
+        let names = stage::names(self.lower, &checked.stage).map_err(&failed)?;
+        let foreign = self.foreign(&checked.steps, &place).map_err(&failed)?;
+        let mut journal = Journal::new(place.clone(), names, foreign);
+        let written = journal.write(&self.layer.dir).map_err(&failed);
+        if let Err(error) = written.and_then(|()| self.make_ready(&journal, &checked.steps)) {
             // Nothing has changed yet, and nothing of it stays.
             let _ = self.forget(&journal);
-            ready?;
+            return Err(error);
         }
         journal.steps = Some(checked.steps.clone());
         journal.leaving = checked.leaving.clone();
@@ -178,32 +182,12 @@ impl Apply<'_> {
             for leaving in &journal.leaving {
                 self.leave(leaving).map_err(Self::write(&leaving.path, true))?;
             }
-            self.remember(&journal).map_err(&failed)?;
+            let steps = journal.steps.as_deref().unwrap_or_default();
+            self.remember(&journal, touched(steps, &place)).map_err(&failed)?;
             Journal::remove(&self.layer.dir).map_err(failed)?;
         }
         let name = self.layer.name.clone();
         Ok(((!left.is_empty()).then_some(ChangesError::Left { name, entries: left }), gone))
-    }
-
-    /// Writes down which times in the directory are from here.
-    fn remember(&self, journal: &Journal) -> nix::Result<()> {
-        let mut known = Known::read(&self.layer.dir);
-        let steps = journal.steps.iter().flatten().map(Step::path).chain([journal.stage.as_path()]);
-        let paths: BTreeSet<&Path> = steps.flat_map(|path| [Some(path), path.parent()]).flatten().collect();
-        for path in paths {
-            let changed = match path.file_name() {
-                None => Directory::open(self.lower, path)?.itself()?.changed,
-                Some(name) => match Directory::open(self.lower, path.parent().unwrap_or(Path::new(""))) {
-                    Err(_) => continue,
-                    Ok(parent) => match parent.node(name)? {
-                        None => continue,
-                        Some(node) => node.changed,
-                    },
-                },
-            };
-            known.0.insert(path.to_owned(), changed);
-        }
-        known.write(&self.layer.dir)
     }
 
     /// Does one thing, or says why somebody else's change keeps it from being done.
@@ -301,44 +285,6 @@ impl Apply<'_> {
             futimens(&there.0, &accessed, &modified)?;
         }
         Ok(None)
-    }
-
-    /// Takes what is applied out of the layer.
-    fn leave(&self, leaving: &Leaving) -> nix::Result<()> {
-        let Some(name) = leaving.path.file_name() else { return Ok(()) };
-        let above = leaving.path.parent().unwrap_or(Path::new(""));
-        let parent = match open_below(&self.layer.upper, above, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-            Err(Errno::ENOENT | Errno::EACCES) => return Ok(()),
-            parent => parent?,
-        };
-        // What stays because its directory in the layer can't be written is no change any more.
-        let unless_gone = |result| match result {
-            Err(Errno::ENOENT | Errno::EACCES) => Ok(()),
-            result => result,
-        };
-        if leaving.tree {
-            let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-            return unless_gone(removal::remove(&parent, &name));
-        }
-        unless_gone(unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir))?;
-        if !self.layer.is_by_name() {
-            return Ok(());
-        }
-        let mut whiteout = walk::WHITEOUT.to_vec();
-        whiteout.extend_from_slice(name.as_bytes());
-        unless_gone(unlinkat(&parent, OsStr::from_bytes(&whiteout), UnlinkatFlags::NoRemoveDir))
-    }
-
-    /// Removes the layer, first from sight: it is never seen as a part of itself.
-    fn remove_layer(&self) -> nix::Result<()> {
-        let above = self.layer.path.parent().ok_or(Errno::EINVAL)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let above = nix::fcntl::open(above, flags, Mode::empty())?;
-        let passing = format!(".passing-applied-{}", &stage::new_name()[1..]);
-        renameat(&above, self.layer.name.as_os_str(), &above, passing.as_str())?;
-        // What can't be removed now is when the next layer is made.
-        let _ = removal::remove(&above, &CString::new(passing).unwrap_or_default());
-        Ok(())
     }
 }
 

@@ -98,6 +98,13 @@ impl Step {
     }
 }
 
+/// A directory that is changed, and had been by somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Foreign {
+    #[serde(with = "bytes")]
+    pub(super) path: PathBuf,
+}
+
 /// A path that leaves the layer when it is applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Leaving {
@@ -114,6 +121,10 @@ pub(super) struct Journal {
     /// A directory in the layer's directory in which everything is made ready.
     #[serde(with = "bytes")]
     pub(super) stage: PathBuf,
+    /// What tells whether the directory that it is made in has the same names then.
+    pub(super) names: u64,
+    /// Directories of which nothing is to be taken for sbx's own doing.
+    pub(super) foreign: Vec<Foreign>,
     /// What to do when all is ready; nothing as long as it isn't, when nothing has changed.
     pub(super) steps: Option<Vec<Step>>,
     /// All of them are done.
@@ -129,8 +140,9 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 impl Journal {
-    pub(super) fn new(stage: PathBuf) -> Self {
-        Self { version: VERSION, stage, steps: None, done: false, leaving: Vec::new(), whole: false }
+    pub(super) fn new(stage: PathBuf, names: u64, foreign: Vec<Foreign>) -> Self {
+        let leaving = Vec::new();
+        Self { version: VERSION, stage, names, foreign, steps: None, done: false, leaving, whole: false }
     }
 
     /// Writes it into the layer, all at once, and onto the disk.
@@ -188,7 +200,7 @@ mod tests {
         assert_eq!(Journal::read(&layer).unwrap(), None);
         let odd = PathBuf::from(std::ffi::OsString::from_vec(b"d/\xff\n".to_vec()));
         let old = Seen { inode: u64::MAX, changed: i128::from(u64::MAX) };
-        let mut journal = Journal::new(".sbx".into());
+        let mut journal = Journal::new(".sbx".into(), u64::MAX, vec![Foreign { path: "x".into() }]);
         journal.leaving.push(Leaving { path: odd.clone(), tree: true });
         journal.steps = Some(vec![
             Step::Put { path: odd.clone(), number: 1, old: Some(old) },
@@ -198,9 +210,11 @@ mod tests {
         ]);
         journal.write(&layer).unwrap();
         assert_eq!(Journal::read(&layer).unwrap(), Some(journal));
-        for wrong in
-            ["", "{}", r#"{"version":1,"stage":"../x","steps":null,"done":false,"leaving":[],"whole":false}"#]
-        {
+        for wrong in [
+            "",
+            "{}",
+            r#"{"version":1,"stage":"../x","names":0,"foreign":[],"steps":null,"done":false,"leaving":[],"whole":false}"#,
+        ] {
             std::fs::write(place.join(JOURNAL), wrong).unwrap();
             assert!(Journal::read(&layer).is_err(), "{wrong}");
         }

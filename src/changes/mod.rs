@@ -14,6 +14,7 @@ mod node;
 mod patch;
 mod report;
 mod select;
+mod settled;
 mod stage;
 mod walk;
 

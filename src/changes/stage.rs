@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -199,4 +200,14 @@ fn copy(from: &mut File, to: &mut File, size: i64) -> nix::Result<()> {
 /// Where a stage is, below the layer's directory.
 pub(super) fn place(directory: &Path) -> PathBuf {
     directory.join(new_name())
+}
+
+/// A number that tells whether a directory has the same names and mode at two times.
+pub(super) fn names(root: &OwnedFd, path: &Path) -> nix::Result<u64> {
+    let directory = Directory::open(root, path)?;
+    let mut names = directory.names()?;
+    names.sort_unstable();
+    let mut hasher = DefaultHasher::new();
+    (names, directory.itself()?.mode).hash(&mut hasher);
+    Ok(hasher.finish())
 }

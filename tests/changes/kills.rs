@@ -15,8 +15,9 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-const FILL: &str = "mkdir -p d/sub swap; echo a >a; echo b >b; echo x >d/sub/x; echo t >t; echo s >swap/s";
-const SCRIPT: &str = "rm a; echo c >>b; rm -r d; rm t; mkdir t; echo in >t/in; ln t/in t/hard; rm -r swap; ln -s b swap; mkdir -m 700 new; echo n >new/n";
+const FILL: &str =
+    "mkdir -p d/sub swap; echo a >a; echo b >b; echo x >d/sub/x; echo t >t; echo s >swap/s; echo m >m";
+const SCRIPT: &str = "rm a; echo c >>b; rm -r d; rm t; mkdir t; echo in >t/in; ln t/in t/hard; rm -r swap; ln -s b swap; mkdir -m 700 new; echo n >new/n; mv m moved";
 
 /// Calls that change something, or wait for the disk.
 const CALLS: [&str; 11] = [
@@ -122,7 +123,7 @@ fn and_with_a_part_alone(user: &User) -> Verdict {
             again.check(fine, || "a clean end".to_owned())?;
             finished += usize::from(again.errors().contains("is finished"));
         }
-        ground.differs(&["D  a", "A  new/", "A  new/n"])?;
+        ground.differs(&["D  a", "D  m", "A  moved", "A  new/", "A  new/n"])?;
         ground.sbx(&["apply"])?.exits(0)?;
         equal(&timeless(&ground.dir)?, &timeless(&merged)?)?;
         if ground.left_over().is_empty() {
@@ -159,7 +160,7 @@ fn a_journal_that_is_none(user: &User) -> Verdict {
         "",
         "{}",
         "{\"version\":2}",
-        r#"{"version":1,"stage":"/etc","steps":[],"done":false,"leaving":[],"whole":true}"#,
+        r#"{"version":1,"stage":"/etc","names":0,"foreign":[],"steps":[],"done":false,"leaving":[],"whole":true}"#,
     ] {
         user.put(ground.layer.join("journal"), bad)?;
         ground.sbx(&["apply"])?.exits(125)?.stdout_is("")?.stderr_has("journal`: ")?;

@@ -89,7 +89,7 @@ fn files_by_name(user: &User) -> Verdict {
     user.put(upper(&ground, "d/sub"), "now a file")?;
     ground.differs(&["D  a", "T  d/sub  (directory -> file, with 1 entry)", "D  d/x"])?;
     let work = user.mkdir(ground.layer.join("work/work"))?;
-    fs::set_permissions(work, fs::Permissions::from_mode(0))?;
+    fs::set_permissions(work, fs::Permissions::from_mode(0o000))?;
     ground.differs(&["A  .wh.a", "A  d/.wh..wh..opq", "T  d/sub  (directory -> file, with 1 entry)"])?;
     fs::set_permissions(ground.layer.join("work/work"), fs::Permissions::from_mode(0o700))?;
     ground.sbx(&["apply"])?.exits(0)?;
