@@ -23,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(they_are_discarded),
         case!(what_a_program_left_goes),
         case!(half_applied),
+        case!(not_for_a_root),
     ]
 }
 
@@ -287,4 +288,14 @@ fn half_applied(user: &User) -> Verdict {
     goes_on()?.exits(0)?.stdout_is("ran\n")?;
     verb(user, &["discard", "tree-1"])?.exits(0)?;
     Ok(())
+}
+
+/// What is written to a root filesystem is not put among the changes to a directory.
+fn not_for_a_root(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    over(user, &tree, &["-q"], "echo x >file")?.exits(0)?;
+    let mut sbx = user.sbx();
+    sbx.args(["--root", "/usr", "--set", "filesystem.writable=layer:tree-1", "echo", "ran"]);
+    output(&mut sbx)?.exits(125)?.stdout_is("")?.stderr_has("it has the changes to a directory")?;
+    same(Snapshot::of(kept(user).join("tree-1/upper"))?.paths(), vec![Path::new("file")], "the layer")
 }
