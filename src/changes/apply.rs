@@ -18,7 +18,6 @@ use super::node::{Directory, Kind, open_below};
 use super::settled::touched;
 use super::stage::{self, Stage, dress, numbered, times};
 use super::{Change, Layer, select, walk};
-use crate::removal;
 
 /// What was done.
 #[derive(Debug, Default)]

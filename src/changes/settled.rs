@@ -16,7 +16,7 @@ use super::journal::{Foreign, Journal, Leaving, Step};
 use super::known::Known;
 use super::node::{Directory, Node, open_below};
 use super::{stage, walk};
-use crate::exec::removal;
+use crate::removal;
 
 impl Apply<'_> {
     /// Writes down which times in the directory are from here.

@@ -237,6 +237,7 @@ const FOREIGN_PARENT: &str = "cannot watch the process that started sbx: it is o
 fn layer(path: &Path, errno: Errno) -> String {
     let why = match errno {
         Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
+        Errno::EEXIST => "it has the changes to a directory, not those of a root filesystem".to_owned(),
         other => errno_words(other),
     };
     format!("cannot write the layer {}: {why}", quote(path))
@@ -347,6 +348,7 @@ impl Diagnose for ExecError {
             ExecError::Layer { errno: Errno::EWOULDBLOCK, .. } => {
                 Some("wait for that one's end, or take another layer".to_owned())
             }
+            ExecError::Layer { errno: Errno::EEXIST, .. } => Some("take another name".to_owned()),
             ExecError::Layer { .. } => Some("name a directory of your own".to_owned()),
             ExecError::NotApart(error) => Some(error.hint()),
             ExecError::Guarded { .. } => {

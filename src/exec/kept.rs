@@ -16,7 +16,7 @@ use nix::sys::time::TimeSpec;
 
 use super::ExecError;
 use super::subordinate;
-use crate::layers::{LayersError, Record, is_half_applied, is_layer};
+use crate::layers::{Kind, LayersError, Record, is_half_applied, is_layer};
 use crate::profile::Origin;
 use crate::removal;
 use crate::sys::mount as sys_mount;
@@ -68,6 +68,14 @@ impl Kept {
     /// Takes the layer, which is made if need be. The kernel itself would mount one twice, with a word in its log.
     pub(super) fn take(directory: &Path, origin: &Origin) -> Result<Self, ExecError> {
         take(directory).map_err(|errno| of(directory, errno, origin))
+    }
+
+    /// The same for one with what is written to a root filesystem: `EEXIST` where it has something else.
+    pub(super) fn take_for_root(directory: &Path, origin: &Origin) -> Result<Self, ExecError> {
+        match Record::read(directory) {
+            Ok(record) if record.kind == Kind::Overlay => Err(of(directory, Errno::EEXIST, origin)),
+            _ => Self::take(directory, origin),
+        }
     }
 
     /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.

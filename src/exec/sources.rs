@@ -282,7 +282,7 @@ impl<'a> Resolver<'a> {
             OverlayUpper::Directory { upper, work } => (upper.clone(), work.clone(), Access::Writable),
             OverlayUpper::Kept { directory, own } => {
                 let access = if *own { Access::ReadOnly } else { Access::Writable };
-                self.keep(Kept::take(directory, origin)?, access)
+                self.keep(Kept::take_for_root(directory, origin)?, access)
             }
             OverlayUpper::Tmpfs { otherwise: Some(layers), .. } if !mount::memory_holds_attributes() => {
                 self.taken.misses.push(UNBOUNDED.to_owned());

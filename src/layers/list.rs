@@ -42,7 +42,7 @@ pub struct Listed {
     pub command: Vec<String>,
 }
 
-/// The names of layers, sorted: what is about to be removed, or not whole, has none.
+/// The names of layers, the last of each directory behind the others: what is about to be removed, or not whole, has none.
 ///
 /// # Errors
 /// [`LayersError::System`]: the directory can't be read; a missing one has no layers.
@@ -65,8 +65,14 @@ pub fn names(layers: &Path) -> Result<Vec<String>, LayersError> {
             names.push(name);
         }
     }
-    names.sort();
+    names.sort_by(|left, right| in_order(left).cmp(&in_order(right)));
     Ok(names)
+}
+
+/// A name as it sorts: by the number at its end, if it has one.
+fn in_order(name: &str) -> (&str, u64, &str) {
+    let numbered = name.rsplit_once('-').and_then(|(stem, number)| Some((stem, number.parse().ok()?)));
+    numbered.map_or((name, 0, name), |(stem, number)| (stem, number, name))
 }
 
 /// Whether there is a layer of this name.
@@ -147,4 +153,16 @@ fn is_in_use(layer: &Path) -> bool {
     opened.is_ok_and(|layer| {
         matches!(Flock::lock(layer, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tenth_comes_after_the_second() {
+        let mut names = ["b", "a-10", "a-2", "a-x", "a-1-3", "a"];
+        names.sort_by_key(|name| in_order(name));
+        assert_eq!(names, ["a", "a-2", "a-10", "a-1-3", "a-x", "b"]);
+    }
 }

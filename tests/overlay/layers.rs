@@ -17,12 +17,14 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(nothing_is_left_of_nothing),
         case!(many_at_once),
         case!(it_goes_on),
+        case!(links_of_the_last_run),
         case!(one_at_a_time),
         case!(it_stays_after_a_kill),
         case!(they_are_listed),
         case!(they_are_discarded),
         case!(what_a_program_left_goes),
         case!(half_applied),
+        case!(not_for_a_root),
     ]
 }
 
@@ -134,6 +136,30 @@ fn it_goes_on(user: &User) -> Verdict {
         let mut sbx = user.sbx();
         sbx.args(["--cwd", "none", "--set", &again(path, layer)]);
         output(sbx.args(["echo", "ran"]))?.exits(125)?.stdout_is("")?.stderr_has(why)?;
+    }
+    Ok(())
+}
+
+/// What the last run has put into its layer leads the set-up of the next nowhere.
+fn links_of_the_last_run(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    let outside = user.mkdir("outside")?;
+    user.put(outside.join("inner"), "outside\n")?;
+    let before = (Snapshot::with_times(&tree)?, Snapshot::with_times(&outside)?);
+    let plant = format!("rm -r directory; ln -s {} directory; ln -s {0}/new made", outside.display());
+    over(user, &tree, &["-q"], &plant)?.exits(0)?;
+    let goes_on = again(&tree, "tree-1");
+    for below in ["directory/inner", "directory/more", "made", "directory"] {
+        let mut sbx = user.sbx();
+        sbx.args(["--cwd", "none", "--set", &goes_on, "--rw"])
+            .arg(&outside)
+            .arg("--tmpfs")
+            .arg(tree.join(below));
+        let script = format!("echo x >{}/x; echo ran", tree.join(below).display());
+        let out = output(sbx.args(["sh", "-c", &script]))?;
+        out.exits(125)?.stdout_is("")?.stderr_has("planted")?;
+        before.1.same_as(&Snapshot::with_times(&outside)?)?;
+        before.0.same_as(&Snapshot::with_times(&tree)?)?;
     }
     Ok(())
 }
@@ -287,4 +313,14 @@ fn half_applied(user: &User) -> Verdict {
     goes_on()?.exits(0)?.stdout_is("ran\n")?;
     verb(user, &["discard", "tree-1"])?.exits(0)?;
     Ok(())
+}
+
+/// What is written to a root filesystem is not put among the changes to a directory.
+fn not_for_a_root(user: &User) -> Verdict {
+    let tree = tree(user, "tree")?;
+    over(user, &tree, &["-q"], "echo x >file")?.exits(0)?;
+    let mut sbx = user.sbx();
+    sbx.args(["--root", "/usr", "--set", "filesystem.writable=layer:tree-1", "echo", "ran"]);
+    output(&mut sbx)?.exits(125)?.stdout_is("")?.stderr_has("it has the changes to a directory")?;
+    same(Snapshot::of(kept(user).join("tree-1/upper"))?.paths(), vec![Path::new("file")], "the layer")
 }
