@@ -41,7 +41,9 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
             let records = store.list()?;
             Ok(match format {
                 Format::Text => list(&records),
-                Format::Json => json(&Page { version: VERSION, images: records.iter().map(Listed::of).collect() }),
+                Format::Json => {
+                    json(&Page { version: VERSION, images: records.iter().map(Listed::of).collect() })
+                }
             })
         }
         ImageVerb::Show { name, format } => {
@@ -130,7 +132,8 @@ fn list(records: &[Record]) -> String {
 
 fn show(record: &Record) -> String {
     let defaults = RunDefaults::of(record);
-    let words = |words: &[String]| words.iter().map(|word| escape(format!("{word:?}"))).collect::<Vec<_>>().join(" ");
+    let words =
+        |words: &[String]| words.iter().map(|word| escape(format!("{word:?}"))).collect::<Vec<_>>().join(" ");
     let mut out = String::new();
     let mut say = |what: &str, value: &str| {
         if !value.is_empty() {

@@ -159,7 +159,11 @@ fn images(verb: ImageVerb, output: Output) -> ExitCode {
         Err(error) => return refuse(&Error::Host(error), output),
     };
     let shows = !output.quiet && std::io::stderr().is_terminal();
-    let result = images::carry_out(verb, &host, |line| if shows { tell(line) });
+    let result = images::carry_out(verb, &host, |line| {
+        if shows {
+            tell(line)
+        }
+    });
     match result {
         Ok(text) => print(&text),
         Err(error) => {

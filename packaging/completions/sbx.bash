@@ -19,6 +19,7 @@ _sbx_options() {
     pause | resume | limit) REPLY="$messages" ;;
     stop) REPLY="$messages --grace=" ;;
     exec) REPLY="$messages --env= --chdir=" ;;
+    image) REPLY="$messages --format= --layer= --max-size= --max-entries=" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -67,6 +68,7 @@ _sbx_value() {
     landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback
     devices.gpu lifecycle.background terminal.mode'
   case $verb$option in
+    image--layer) ;;
     *--cwd) choices='rw ro none' ;;
     *--net) choices='none host' ;;
     *--color) choices='auto always never' ;;
@@ -167,12 +169,19 @@ _sbx_word() {
       fi
       ;;
     completions) _sbx_reply -W 'bash zsh fish' ;;
+    image)
+      if ((operands == 0)); then
+        _sbx_reply -W 'import pull list show rm gc export'
+      else
+        compopt -o default
+      fi
+      ;;
   esac
 }
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec image completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

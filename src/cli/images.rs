@@ -169,6 +169,5 @@ fn verb(parsed: ImageCommand) -> Result<ImageVerb, UsageError> {
 }
 
 fn text(word: OsString) -> Result<String, UsageError> {
-    word.into_string()
-        .map_err(|word| UsageError::Other(format!("the value {} is not UTF-8", quote(word))))
+    word.into_string().map_err(|word| UsageError::Other(format!("the value {} is not UTF-8", quote(word))))
 }

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 
 use crate::image::{ImageError, Store};
 
+pub use crate::image::Image;
 pub use arguments::NamedFile;
 pub use cgroups::{Ceiling, Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
-pub use crate::image::Image;
 pub use error::HostError;
 pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};
 

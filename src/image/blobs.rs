@@ -115,9 +115,8 @@ impl Blobs {
 
     /// The file of that name, which must be there.
     pub(super) fn need(&self, name: &str) -> Result<Blob, ImageError> {
-        let missing = || {
-            ImageError::source(&self.path, format!("its file {} is missing", crate::diag::quote(name)))
-        };
+        let missing =
+            || ImageError::source(&self.path, format!("its file {} is missing", crate::diag::quote(name)));
         self.get(name)?.ok_or_else(missing)
     }
 
@@ -126,12 +125,17 @@ impl Blobs {
         let Some(mut blob) = self.get(name)? else { return Ok(None) };
         let name = crate::diag::quote(name);
         if blob.left > DOCUMENT {
-            let why = format!("its file {name} has {} bytes, and no such document has more than {DOCUMENT}", blob.left);
+            let why = format!(
+                "its file {name} has {} bytes, and no such document has more than {DOCUMENT}",
+                blob.left
+            );
             return Err(ImageError::source(&self.path, why));
         }
         let (mut bytes, length) = (Vec::new(), blob.left);
         let read = blob.read_to_end(&mut bytes);
-        read.map_err(|error| ImageError::source(&self.path, format!("its file {name}: {}", io_words(&error))))?;
+        read.map_err(|error| {
+            ImageError::source(&self.path, format!("its file {name}: {}", io_words(&error)))
+        })?;
         if bytes.len() as u64 != length {
             return Err(ImageError::source(&self.path, format!("its file {name} is cut off")));
         }

@@ -97,9 +97,8 @@ fn numbers(user: &str, layers: &[PathBuf]) -> Result<(u32, u32), ImageError> {
         return Ok((0, 0));
     }
     let find = |file: &str, name: &str| -> Result<Option<(u32, u32)>, ImageError> {
-        let bytes = read(layers, file).map_err(|errno| {
-            wrong(&format!("its /etc/{file}: {}", crate::diag::errno_words(errno)))
-        })?;
+        let bytes = read(layers, file)
+            .map_err(|errno| wrong(&format!("its /etc/{file}: {}", crate::diag::errno_words(errno))))?;
         let text = String::from_utf8_lossy(&bytes);
         let line = text.lines().find_map(|line| {
             let mut fields = line.split(':');

@@ -19,9 +19,8 @@ impl Digest {
     /// Says what is wrong with the text: other algorithms are not known.
     pub fn parse(text: &str) -> Result<Self, String> {
         let hex = text.strip_prefix("sha256:").unwrap_or_default();
-        Self::of_hex(hex).ok_or_else(|| {
-            format!("{} is not `sha256:` and 64 hexadecimal digits", crate::diag::quote(text))
-        })
+        Self::of_hex(hex)
+            .ok_or_else(|| format!("{} is not `sha256:` and 64 hexadecimal digits", crate::diag::quote(text)))
     }
 
     /// The one with these digits.

@@ -32,10 +32,7 @@ pub fn export(store: &Store, typed: &str, path: &Path, layer: Option<&Path>) -> 
     let _held = store.hold(&record.layers)?;
     // Its sandbox, if one runs, is writing there.
     let _locked = layer.map(lock_layer).transpose()?;
-    DirBuilder::new()
-        .mode(0o755)
-        .create(path)
-        .map_err(|error| ImageError::export(path, io_words(&error)))?;
+    DirBuilder::new().mode(0o755).create(path).map_err(|error| ImageError::export(path, io_words(&error)))?;
     let written = Layout { path }.write(store, &record, layer);
     if written.is_err() {
         // Nothing but what was just made.
@@ -74,7 +71,9 @@ impl Layout<'_> {
         for below in &record.layers {
             let place = store.layer(below)?;
             let owners: BTreeMap<_, _> = owners::owners(&place)
-                .and_then(|owners| owners.map(|owner| owner.map(|owner| (owner.path.clone(), owner))).collect())
+                .and_then(|owners| {
+                    owners.map(|owner| owner.map(|owner| (owner.path.clone(), owner))).collect()
+                })
                 .map_err(|error| self.wrong(&error))?;
             let (descriptor, diff_id) = self.layer(&place.join("tree"), &owners)?;
             layers.push(descriptor);
@@ -111,7 +110,11 @@ impl Layout<'_> {
     }
 
     /// Packs a tree: its blob, and the digest of the archive in it.
-    fn layer(&self, tree: &Path, owners: &BTreeMap<Vec<u8>, Owner>) -> Result<(Descriptor, Digest), ImageError> {
+    fn layer(
+        &self,
+        tree: &Path,
+        owners: &BTreeMap<Vec<u8>, Owner>,
+    ) -> Result<(Descriptor, Digest), ImageError> {
         let new = self.path.join("blobs/sha256/.new");
         let packed = pack_to(&new, tree, owners).map_err(|error| self.wrong(&error))?;
         let (digest, size, diff_id) = packed;

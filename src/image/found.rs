@@ -42,7 +42,8 @@ pub(super) struct Packed {
 pub(super) fn find(blobs: &Blobs, wanted: Option<&str>) -> Result<Found, ImageError> {
     let wrong = |why: String| ImageError::source(&blobs.path, why);
     if blobs.get("oci-layout")?.is_some() {
-        let index = blobs.document("index.json")?.ok_or_else(|| wrong("its index.json is missing".to_owned()))?;
+        let index =
+            blobs.document("index.json")?.ok_or_else(|| wrong("its index.json is missing".to_owned()))?;
         let index: Index = parse(blobs, "index.json", &index)?;
         return of_layout(blobs, index, wanted);
     }
@@ -57,8 +58,9 @@ pub(super) fn find(blobs: &Blobs, wanted: Option<&str>) -> Result<Found, ImageEr
 }
 
 fn parse<T: DeserializeOwned>(blobs: &Blobs, name: &str, bytes: &[u8]) -> Result<T, ImageError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ImageError::source(&blobs.path, format!("its file {}: {}", quote(name), escape(error.to_string()))))
+    serde_json::from_slice(bytes).map_err(|error| {
+        ImageError::source(&blobs.path, format!("its file {}: {}", quote(name), escape(error.to_string())))
+    })
 }
 
 fn digest(blobs: &Blobs, text: &str) -> Result<Digest, ImageError> {
@@ -74,8 +76,8 @@ fn verified(blobs: &Blobs, descriptor: &Descriptor) -> Result<(Digest, Vec<u8>),
     let digest = digest(blobs, &descriptor.digest)?;
     let name = blob_name(&digest);
     let bytes = blobs.document(&name)?;
-    let bytes =
-        bytes.ok_or_else(|| ImageError::source(&blobs.path, format!("its file {} is missing", quote(&name))))?;
+    let bytes = bytes
+        .ok_or_else(|| ImageError::source(&blobs.path, format!("its file {} is missing", quote(&name))))?;
     check(blobs, &name, &digest, &bytes)?;
     Ok((digest, bytes))
 }
@@ -172,7 +174,9 @@ fn flatten(
 fn candidate(blobs: &Blobs, descriptor: &Descriptor, name: Option<String>) -> Result<Candidate, ImageError> {
     let (digest, bytes) = verified(blobs, descriptor)?;
     let manifest: Manifest = parse(blobs, &descriptor.digest, &bytes)?;
-    if !manifest.config.media_type.contains("image.config") && !manifest.config.media_type.contains("container.image") {
+    if !manifest.config.media_type.contains("image.config")
+        && !manifest.config.media_type.contains("container.image")
+    {
         let why = format!("{} is not an image's configuration", quote(&manifest.config.media_type));
         return Err(ImageError::source(&blobs.path, why));
     }

@@ -56,7 +56,8 @@ pub fn import(
     store.sweep(&lock);
     let making = store.making(&lock)?;
     drop(lock);
-    let mut stack = Stack { store, making, below: Below::default(), layers: Vec::new(), new: 0, held: Vec::new() };
+    let mut stack =
+        Stack { store, making, below: Below::default(), layers: Vec::new(), new: 0, held: Vec::new() };
     let (mut left, number) = (bounds, found.layers.len());
     for (index, packed) in found.layers.into_iter().enumerate() {
         let size = packed.blob.left();

@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
 use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -75,7 +75,10 @@ pub(super) fn unpack(
             (_, Some(over)) => return Err(fail(over.why(bounds), Some(over.hint()))),
             (Err(Stop::TooMany), _) => {
                 let why = format!("the image has more than {} members", bounds.entries);
-                return Err(fail(why, Some("allow more with --max-entries, if it is to be trusted".to_owned())));
+                return Err(fail(
+                    why,
+                    Some("allow more with --max-entries, if it is to be trusted".to_owned()),
+                ));
             }
             (Err(Stop::At(path, error)), _) => {
                 return Err(fail(format!("{}: {}", quote(OsStr::from_bytes(&path)), io_words(&error)), None));
@@ -88,8 +91,7 @@ pub(super) fn unpack(
     io::copy(&mut blob, &mut io::sink()).map_err(|error| fail(io_words(&error), None))?;
     let found = blob.finish().1;
     verify(packed.digest.as_ref(), &found).map_err(|why| fail(why, None))?;
-    verify(Some(&packed.diff_id), &diff_id)
-        .map_err(|why| fail(format!("unpacked, {why}"), None))?;
+    verify(Some(&packed.diff_id), &diff_id).map_err(|why| fail(format!("unpacked, {why}"), None))?;
     let is_of_stack = tree.finish(below).map_err(|error| fail(io_words(&error), None))?;
     Ok(Unpacked { size, entries, owners: tree.owners, is_of_stack })
 }
@@ -170,7 +172,9 @@ impl Over {
     fn why(self, bounds: Bounds) -> String {
         match self {
             Self::Size => format!("the image has more than {} bytes", bounds.size),
-            Self::Ratio => format!("it becomes more than {RATIO} times as long as it is: a decompression bomb"),
+            Self::Ratio => {
+                format!("it becomes more than {RATIO} times as long as it is: a decompression bomb")
+            }
         }
     }
 

@@ -89,7 +89,8 @@ fn of_pax(mut rest: &[u8], extensions: &mut Extensions) -> io::Result<()> {
         let bad = || wrong("a pax header that is none");
         let space = rest.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
         let length: usize = number(&rest[..space]).ok_or_else(bad)?;
-        let record = rest.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(bad)?;
+        let record =
+            rest.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(bad)?;
         let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
         match key {
@@ -145,7 +146,9 @@ fn member<R: Read>(entry: &tar::Entry<'_, R>, kind: u8, extensions: Extensions) 
         b'5' => Kind::Directory,
         b'6' => Kind::Fifo,
         b'S' => return Err(wrong("a sparse file, which no image holds")),
-        other => return Err(wrong(format!("a member of the unknown type {}", char::from(other).escape_default()))),
+        other => {
+            return Err(wrong(format!("a member of the unknown type {}", char::from(other).escape_default())));
+        }
     };
     let size = entry.size();
     if extensions.size.is_some_and(|said| said != size) {
@@ -160,9 +163,7 @@ fn member<R: Read>(entry: &tar::Entry<'_, R>, kind: u8, extensions: Extensions) 
         mode: header.mode()? & 0o7777,
         uid: extensions.uid.unwrap_or_else(|| of_header(header.uid())),
         gid: extensions.gid.unwrap_or_else(|| of_header(header.gid())),
-        mtime: extensions
-            .mtime
-            .unwrap_or_else(|| (i64::try_from(of_header(header.mtime())).unwrap_or(0), 0)),
+        mtime: extensions.mtime.unwrap_or_else(|| (i64::try_from(of_header(header.mtime())).unwrap_or(0), 0)),
         xattrs: extensions.xattrs,
     })
 }
@@ -177,7 +178,15 @@ mod tests {
         of_pax(b"23 SCHILY.xattr.a.b=\n\n\n9 uid=70\n15 mtime=-1.50\n", &mut extensions).unwrap();
         assert_eq!(extensions.xattrs, [(b"a.b".to_vec(), b"\n\n".to_vec())]);
         assert_eq!((extensions.uid, extensions.mtime), (Some(70), Some((-2, 500_000_000))));
-        for bad in [&b"x"[..], b"5 a=b", b"99 a=b\n", b"0 a=b\n", b"6 a-b\n", b"18446744073709551615 a=b\n", b"9 uid=-1\n"] {
+        for bad in [
+            &b"x"[..],
+            b"5 a=b",
+            b"99 a=b\n",
+            b"0 a=b\n",
+            b"6 a-b\n",
+            b"18446744073709551615 a=b\n",
+            b"9 uid=-1\n",
+        ] {
             assert!(of_pax(bad, &mut Extensions::default()).is_err(), "{bad:?}");
         }
     }

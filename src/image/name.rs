@@ -38,13 +38,15 @@ pub(super) fn full(name: &str) -> Result<String, ImageError> {
 
 fn is_component(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    text.bytes().all(plain)
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// What an image is called that has no name where it is.
 pub(super) fn of_file(path: &Path) -> String {
     let name = path.file_stem().map_or_else(OsString::new, OsString::from);
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
+    let plain =
+        |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
     name.to_string_lossy().chars().map(plain).collect::<String>().trim_start_matches(['-', '.']).to_owned()
 }
 
@@ -67,7 +69,24 @@ mod tests {
         ] {
             assert_eq!(full(name).unwrap(), whole);
         }
-        for wrong in ["", ":", "a:", ":a", ".", "..", "a/../b", "/a", "a//b", "a b", "-a", "a:b:c", "a%b", "ä", "a/b:c/d", &"x".repeat(200)] {
+        for wrong in [
+            "",
+            ":",
+            "a:",
+            ":a",
+            ".",
+            "..",
+            "a/../b",
+            "/a",
+            "a//b",
+            "a b",
+            "-a",
+            "a:b:c",
+            "a%b",
+            "ä",
+            "a/b:c/d",
+            &"x".repeat(200),
+        ] {
             assert_eq!(full(wrong), Err(ImageError::Name(wrong.to_owned())), "{wrong}");
         }
     }

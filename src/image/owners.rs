@@ -100,7 +100,8 @@ mod text {
                 bytes.push(byte);
                 continue;
             }
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let digit =
+                |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
             let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else {
                 return Err(D::Error::custom("a `%` without two digits"));
             };

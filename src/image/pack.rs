@@ -51,7 +51,11 @@ impl<W: Write> Packer<'_, W> {
             self.mark(path, b".wh..opq")?;
         }
         for name in names(directory)? {
-            let path = if path.is_empty() { name.to_bytes().to_vec() } else { [path, b"/", name.to_bytes()].concat() };
+            let path = if path.is_empty() {
+                name.to_bytes().to_vec()
+            } else {
+                [path, b"/", name.to_bytes()].concat()
+            };
             self.member(directory, &name, &path, depth)?;
         }
         Ok(())
@@ -81,13 +85,15 @@ impl<W: Write> Packer<'_, W> {
                 self.entry(path, path, &status, &[], EntryType::Symlink, target.as_encoded_bytes(), 0)
             }
             SFlag::S_IFIFO => self.entry(path, path, &status, &[], EntryType::Fifo, b"", 0),
-            SFlag::S_IFCHR if status.st_rdev == 0 => match self.owners.get(path).and_then(|owner| owner.device) {
-                Some((letter, ..)) => {
-                    let kind = if letter == 'c' { EntryType::Char } else { EntryType::Block };
-                    self.entry(path, path, &status, &[], kind, b"", 0)
+            SFlag::S_IFCHR if status.st_rdev == 0 => {
+                match self.owners.get(path).and_then(|owner| owner.device) {
+                    Some((letter, ..)) => {
+                        let kind = if letter == 'c' { EntryType::Char } else { EntryType::Block };
+                        self.entry(path, path, &status, &[], kind, b"", 0)
+                    }
+                    None => self.whiteout(path),
                 }
-                None => self.whiteout(path),
-            },
+            }
             // No image holds sockets.
             _ => Ok(()),
         }
@@ -192,9 +198,7 @@ impl<W: Write> Packer<'_, W> {
     ) -> io::Result<()> {
         let mut records = Vec::new();
         let old = header.as_old_mut();
-        for (key, text, field) in
-            [("path", path, &mut old.name), ("linkpath", target, &mut old.linkname)]
-        {
+        for (key, text, field) in [("path", path, &mut old.name), ("linkpath", target, &mut old.linkname)] {
             let fits = text.len().min(field.len());
             field[..fits].copy_from_slice(&text[..fits]);
             if fits < text.len() {

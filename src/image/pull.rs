@@ -29,7 +29,8 @@ const KEPT: [&str; 12] = [
     "NO_PROXY",
 ];
 /// What the names of skopeo's ways to an image end with.
-const TRANSPORTS: [&str; 6] = ["docker:", "oci:", "oci-archive:", "docker-archive:", "dir:", "containers-storage:"];
+const TRANSPORTS: [&str; 6] =
+    ["docker:", "oci:", "oci-archive:", "docker-archive:", "dir:", "containers-storage:"];
 
 /// Fetches an image, and imports it.
 ///
@@ -95,7 +96,8 @@ fn source(reference: &str) -> String {
 
 /// What it is called here: as in the registry, or by the last part of a path.
 fn own_name(reference: &str) -> Option<String> {
-    let transport = TRANSPORTS.iter().find_map(|transport| Some((*transport, reference.strip_prefix(transport)?)));
+    let transport =
+        TRANSPORTS.iter().find_map(|transport| Some((*transport, reference.strip_prefix(transport)?)));
     let name = match transport {
         None => reference,
         Some(("docker:", rest)) => rest.trim_start_matches('/'),
@@ -116,11 +118,19 @@ mod tests {
             ("debian:13", "docker://debian:13", Some("debian:13")),
             ("docker://example.org/a/b", "docker://example.org/a/b", Some("example.org/a/b:latest")),
             ("oci:/tmp/here:tag", "oci:/tmp/here:tag", Some("here:tag")),
-            ("example.org:5000/a@sha256:00", "docker://example.org:5000/a@sha256:00", Some("example.org:5000/a:latest")),
+            (
+                "example.org:5000/a@sha256:00",
+                "docker://example.org:5000/a@sha256:00",
+                Some("example.org:5000/a:latest"),
+            ),
             ("--help", "docker://--help", None),
             ("", "docker://", None),
         ] {
-            assert_eq!((source(reference).as_str(), own_name(reference).as_deref()), (wanted, name), "{reference}");
+            assert_eq!(
+                (source(reference).as_str(), own_name(reference).as_deref()),
+                (wanted, name),
+                "{reference}"
+            );
         }
     }
 }

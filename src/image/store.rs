@@ -252,8 +252,9 @@ impl Store {
             bytes => bytes.map_err(|error| ImageError::store(path, errno(&error)))?,
         };
         let bad = |why: String| ImageError::Store { path: path.to_owned(), why };
-        let record: Record = serde_json::from_slice(&bytes)
-            .map_err(|error| bad(format!("it is not an image's record: {}", crate::diag::escape(error.to_string()))))?;
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| {
+            bad(format!("it is not an image's record: {}", crate::diag::escape(error.to_string())))
+        })?;
         if record.version != VERSION {
             return Err(bad(format!("it is of version {}, and this sbx reads {VERSION}", record.version)));
         }

@@ -90,7 +90,12 @@ impl Tree {
             }
             Kind::Fifo => {
                 mkfifoat(&directory, name.as_c_str(), Mode::S_IRWXU)?;
-                nix::sys::stat::fchmodat(&directory, name.as_c_str(), mode(member.mode & 0o1777), nix::sys::stat::FchmodatFlags::FollowSymlink)?;
+                nix::sys::stat::fchmodat(
+                    &directory,
+                    name.as_c_str(),
+                    mode(member.mode & 0o1777),
+                    nix::sys::stat::FchmodatFlags::FollowSymlink,
+                )?;
                 set_time_of_link(&directory, &name, member.mtime)?;
             }
             Kind::Device(..) => hide(&directory, &name)?,
@@ -112,7 +117,9 @@ impl Tree {
         self.last = None;
         let mut is_implied = false;
         // The top's mode is that of the writable layer.
-        for (path, last) in self.directories.iter_mut().filter(|(path, last)| !path.is_empty() && last.mtime.is_none()) {
+        for (path, last) in
+            self.directories.iter_mut().filter(|(path, last)| !path.is_empty() && last.mtime.is_none())
+        {
             is_implied = true;
             if let Some(had) = below.directory(path)? {
                 *last = Final { mode: had.mode, mtime: Some(had.mtime) };
@@ -207,7 +214,13 @@ impl Tree {
     }
 
     /// A link to another member, not through any link.
-    fn hard_link(&mut self, path: Vec<u8>, directory: &OwnedFd, name: &CString, member: &Member) -> Result<()> {
+    fn hard_link(
+        &mut self,
+        path: Vec<u8>,
+        directory: &OwnedFd,
+        name: &CString,
+        member: &Member,
+    ) -> Result<()> {
         let target = normal(&member.target)?;
         let (parent, last) = split(&target);
         let last = c_string(last)?;
@@ -287,7 +300,9 @@ impl Tree {
                 Kind::Device(letter, major, minor) => Some((letter, major, minor)),
                 _ => None,
             },
-            xattrs: xattrs.map(|(name, value)| Attribute { name: name.clone(), value: value.clone() }).collect(),
+            xattrs: xattrs
+                .map(|(name, value)| Attribute { name: name.clone(), value: value.clone() })
+                .collect(),
         };
         if owner.differs() {
             self.owners.insert(path, owner);

@@ -62,7 +62,10 @@ impl<'a> Asked<'a> {
     pub(super) fn words(&self, typed: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
         let defaults = &self.image.defaults;
         let words = |words: &[String]| words.iter().map(OsString::from).collect();
-        (words(&defaults.entrypoint), if typed.is_empty() { words(&defaults.command) } else { typed.to_vec() })
+        (
+            words(&defaults.entrypoint),
+            if typed.is_empty() { words(&defaults.command) } else { typed.to_vec() },
+        )
     }
 
     /// Where it starts, if the image says.

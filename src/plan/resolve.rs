@@ -95,21 +95,17 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         root: &root,
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, desktop.mounts)?;
-    if let Some(mount) = image.and_then(Asked::mount) {
-        layout.add(0, mount);
-    }
+    let own = desktop.mounts.into_iter().chain(image.and_then(Asked::mount)).collect();
+    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, own)?;
     let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
     let registry = registry(host, &mut layout);
-    let directory = match image.and_then(Asked::directory) {
-        Some(directory) if invocation.chdir.is_none() => directory,
-        _ => directory(profile, invocation, host, &home, &layout)?,
-    };
+    let said = image.and_then(Asked::directory);
+    let directory = directory(profile, invocation, host, &home, &layout, said)?;
     let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables, image };
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
-    let (mut command, typed) =
-        image.map_or_else(|| (Vec::new(), invocation.command.clone()), |image| image.words(&invocation.command));
+    let (mut command, typed) = image
+        .map_or_else(|| (Vec::new(), invocation.command.clone()), |image| image.words(&invocation.command));
     command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
     Ok(Plan {
         profile: profile.name.clone(),
@@ -300,13 +296,14 @@ fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount
     Ok(Some(Mount { dest: path.clone(), op, origin: cwd.origin.clone() }))
 }
 
-/// Where the payload starts: as told, else the working directory when the sandbox has it, else its home.
+/// Where the payload starts: as told, else where the image says, else the working directory when the sandbox has it, else its home.
 fn directory(
     profile: &Profile,
     invocation: &Invocation,
     host: &Host,
     home: &Path,
     layout: &Layout,
+    said: Option<Setting<Directory>>,
 ) -> Result<Setting<Directory>, PlanError> {
     if let Some(path) = &invocation.chdir {
         let origin = Origin::Flag(format!("--chdir {}", crate::diag::escape(path)));
@@ -318,6 +315,9 @@ fn directory(
             WorkingDirectory::Deleted => Err(PlanError::WorkingDirectoryDeleted),
             WorkingDirectory::Unreadable(errno) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
         };
+    }
+    if let Some(said) = said {
+        return Ok(said);
     }
     let given = invocation.cwd.unwrap_or(profile.filesystem.cwd.value) != CwdMode::None;
     match &host.cwd {

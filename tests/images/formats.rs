@@ -19,9 +19,16 @@ fn compressions(user: &User) -> Verdict {
     let diff_id = Digest::of(&plain);
     // Two members of gzip, and two frames of zstd, are one stream.
     let (front, back) = plain.split_at(100_000);
-    let blobs = [plain.clone(), gzip(&plain), zstd(&plain), [gzip(front), gzip(back)].concat(), [zstd(front), zstd(back)].concat()];
+    let blobs = [
+        plain.clone(),
+        gzip(&plain),
+        zstd(&plain),
+        [gzip(front), gzip(back)].concat(),
+        [zstd(front), zstd(back)].concat(),
+    ];
     for (index, blob) in blobs.into_iter().enumerate() {
-        let image = layout(user, &format!("image{index}"), vec![Packed { blob, diff_id: diff_id.clone() }], "")?;
+        let image =
+            layout(user, &format!("image{index}"), vec![Packed { blob, diff_id: diff_id.clone() }], "")?;
         import(user, &image, &["x"])?.exits(0)?.stderr_is("")?;
         let tree = crate::stage::tree(user)?;
         if fs::read(tree.join("a"))?.len() != 500_000 {
@@ -56,15 +63,28 @@ fn saved_by_docker(user: &User) -> Verdict {
     for (index, layer) in layers.iter().enumerate() {
         user.put(place.join(format!("{index}/layer.tar")), layer)?;
     }
-    let manifest =
-        format!(r#"[{{"Config":"{name}","RepoTags":["team/tool:1.2"],"Layers":["0/layer.tar","1/layer.tar"]}}]"#);
+    let manifest = format!(
+        r#"[{{"Config":"{name}","RepoTags":["team/tool:1.2"],"Layers":["0/layer.tar","1/layer.tar"]}}]"#
+    );
     user.put(place.join("manifest.json"), manifest)?;
     let archive = user.dir().join("saved.tar");
-    output(user.command("tar").arg("-C").arg(&place).arg("-cf").arg(&archive).args([&name, "0", "1", "manifest.json"]))?.exits(0)?;
+    output(user.command("tar").arg("-C").arg(&place).arg("-cf").arg(&archive).args([
+        &name,
+        "0",
+        "1",
+        "manifest.json",
+    ]))?
+    .exits(0)?;
     import(user, &archive, &[])?.exits(0)?.stdout_is("team/tool:1.2\n")?;
     // The layers have no digest but that of what is in them.
     user.put(place.join("1/layer.tar"), Layer::default().file("c", "x").end())?;
-    output(user.command("tar").arg("-C").arg(&place).arg("-cf").arg(&archive).args([&name, "0", "1", "manifest.json"]))?.exits(0)?;
+    output(user.command("tar").arg("-C").arg(&place).arg("-cf").arg(&archive).args([
+        &name,
+        "0",
+        "1",
+        "manifest.json",
+    ]))?
+    .exits(0)?;
     output(user.sbx().args(["image", "rm", "team/tool:1.2"]))?.exits(0)?;
     output(user.sbx().args(["image", "gc"]))?.exits(0)?;
     import(user, &archive, &[])?.exits(125)?.stderr_has("its digest is")?;
@@ -90,7 +110,10 @@ fn layers_are_shared(user: &User) -> Verdict {
         let new = layer.join("tree/d/e/new");
         if fs::symlink_metadata(&new).is_ok() {
             use std::os::unix::fs::PermissionsExt;
-            let mode = |path: &str| fs::metadata(layer.join("tree").join(path)).map_or(0, |data| data.permissions().mode() & 0o7777);
+            let mode = |path: &str| {
+                fs::metadata(layer.join("tree").join(path))
+                    .map_or(0, |data| data.permissions().mode() & 0o7777)
+            };
             modes.push(format!("{:o} {:o}", mode("d"), mode("d/e")));
         }
     }

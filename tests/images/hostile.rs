@@ -53,7 +53,13 @@ fn control(user: &User, victim: &Path, layers: &[Vec<u8>]) -> Verdict {
     let place = user.mkdir("control/a/b")?;
     for (index, layer) in layers.iter().enumerate() {
         let archive = user.put(format!("layer{index}.tar"), layer)?;
-        output(user.command("tar").arg("-C").arg(&place).args(["-P", "--keep-directory-symlink", "-xf"]).arg(archive))?;
+        output(
+            user.command("tar")
+                .arg("-C")
+                .arg(&place)
+                .args(["-P", "--keep-directory-symlink", "-xf"])
+                .arg(archive),
+        )?;
     }
     if done(victim)?.is_empty() { Err("the control did nothing to the victim".into()) } else { Ok(()) }
 }
@@ -135,7 +141,8 @@ fn hard_link_outside(user: &User) -> Verdict {
     let why = "a hard link to what is not in this layer";
     refused(user, vec![Layer::default().hard("mine", target)], why)?;
     refused(user, vec![Layer::default().hard("mine", b"../../../victim/file")], "`..`")?;
-    let through = Layer::default().link("link", victim.as_os_str().as_encoded_bytes()).hard("mine", b"link/file");
+    let through =
+        Layer::default().link("link", victim.as_os_str().as_encoded_bytes()).hard("mine", b"link/file");
     refused(user, vec![through], why)?;
     refused(user, vec![Layer::default().file(".wh.gone", "").hard("mine", b"gone")], why)?;
     refused(user, vec![Layer::default().dir("d", 0o755).hard("mine", b"d")], "a hard link to a directory")?;
@@ -177,9 +184,12 @@ fn devices_and_set_id(user: &User) -> Verdict {
     // What could not be made is written down.
     let layer = tree.parent().ok_or("a parent")?;
     let owners: Vec<_> = sbx::image::owners(layer)?.collect::<Result<_, _>>()?;
-    let noted = |path: &str| owners.iter().find(|owner| owner.path == path.as_bytes()).cloned().unwrap_or_default();
+    let noted =
+        |path: &str| owners.iter().find(|owner| owner.path == path.as_bytes()).cloned().unwrap_or_default();
     let modes = ["bin/su", "bin/su2", "var/mail"].map(|path| noted(path).mode);
-    if modes != [0o4755, 0o4755, 0o2775] || ["dev/sda", "dev/mem", "dev/mem2"].iter().any(|path| noted(path).device.is_none()) {
+    if modes != [0o4755, 0o4755, 0o2775]
+        || ["dev/sda", "dev/mem", "dev/mem2"].iter().any(|path| noted(path).device.is_none())
+    {
         return Err(format!("noted: {owners:?}").into());
     }
     // The look can fail.
@@ -189,7 +199,8 @@ fn devices_and_set_id(user: &User) -> Verdict {
 
 /// What a layer says in overlayfs's own words stays a word.
 fn markers_of_overlays(user: &User) -> Verdict {
-    let names = ["user.overlay.opaque", "user.overlay.redirect", "trusted.overlay.opaque", "security.capability"];
+    let names =
+        ["user.overlay.opaque", "user.overlay.redirect", "trusted.overlay.opaque", "security.capability"];
     let mut layer = Layer::default();
     for name in names {
         layer = layer.pax(&format!("SCHILY.xattr.{name}"), b"y").dir("d", 0o755);
@@ -197,7 +208,10 @@ fn markers_of_overlays(user: &User) -> Verdict {
     layer = layer.pax("SCHILY.xattr.user.mine", b"a\nb").dir("d2", 0o755);
     imported(user, vec![layer])?;
     let tree = tree(user)?;
-    let names = |name| sbx::sys::xattr::names(fs::File::open(tree.join(name))?).map_err(|errno| Failed::from(errno.to_string()));
+    let names = |name| {
+        sbx::sys::xattr::names(fs::File::open(tree.join(name))?)
+            .map_err(|errno| Failed::from(errno.to_string()))
+    };
     if names("d")? != b"" || names("d2")? != b"user.mine\0" {
         return Err(format!("attributes {:?} and {:?}", names("d")?, names("d2")?).into());
     }
@@ -219,7 +233,8 @@ fn duplicates(user: &User) -> Verdict {
         .file("d", "plain\n");
     imported(user, vec![layer])?;
     let tree = tree(user)?;
-    let texts = ["a", "b", "c/below", "d"].map(|name| fs::read_to_string(tree.join(name)).unwrap_or_default());
+    let texts =
+        ["a", "b", "c/below", "d"].map(|name| fs::read_to_string(tree.join(name)).unwrap_or_default());
     let owners = sbx::image::owners(tree.parent().ok_or("a parent")?)?.count();
     if texts != ["second\n", "a file now\n", "there\n", "plain\n"] || owners != 0 {
         return Err(format!("{texts:?} and {owners} owners").into());

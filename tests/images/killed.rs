@@ -81,5 +81,9 @@ fn while_another_sweeps(user: &User) -> Verdict {
         output(user.sbx().args(["image", "gc"]))?.exits(0)?;
     }
     running.finish()?.exits(0)?;
-    if whole(user)? > 0 || stored(user).len() != 5 { Err(format!("{:?}", stored(user)).into()) } else { Ok(()) }
+    if whole(user)? > 0 || stored(user).len() != 5 {
+        Err(format!("{:?}", stored(user)).into())
+    } else {
+        Ok(())
+    }
 }

@@ -87,10 +87,19 @@ fn compare(user: &User, layout: &str, reference: &str) -> Verdict {
     umoci(user, &["unpack", "--rootless", "--image", reference, "wanted"])?;
     let wanted = shell(user, &user.dir().join("wanted/rootfs"), LOOK)?;
     import(user, &user.dir().join(layout), &["made"])?.exits(0)?;
-    let out = output(user.sbx().args(["--quiet", "--root", "image:made", "--chdir", "/", "/bin/sh", "-c", LOOK]))?;
+    let out =
+        output(user.sbx().args(["--quiet", "--root", "image:made", "--chdir", "/", "/bin/sh", "-c", LOOK]))?;
     out.exits(0)?.stdout_is(&wanted)?;
     // It is the whole tree that was looked at.
-    for part in ["t/anew/new", "t/deep 711", "t/deep/er 700", "'t/dangling' -> '/nowhere'", "t/fifo", "t/odd name", "both\n"] {
+    for part in [
+        "t/anew/new",
+        "t/deep 711",
+        "t/deep/er 700",
+        "'t/dangling' -> '/nowhere'",
+        "t/fifo",
+        "t/odd name",
+        "both\n",
+    ] {
         out.stdout_has(part)?;
     }
     out.stdout_lacks("t/one")?.stdout_lacks("two")?.stdout_lacks("anew/sub")?;

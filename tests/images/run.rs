@@ -26,7 +26,8 @@ fn defaults(user: &User) -> Verdict {
     stage(user, "all", config, Layer::default().file("top", "x"))?;
     run(user, "all", &[])?.exits(0)?.stdout_is("/work/here\nimage image /bin\n")?;
     run(user, "all", &["--env", "B=mine"])?.exits(0)?.stdout_is("/work/here\nimage mine /bin\n")?;
-    run(user, "all", &["--set", "environment.set={ A = 'profile' }"])?.stdout_is("/work/here\nprofile image /bin\n")?;
+    run(user, "all", &["--set", "environment.set={ A = 'profile' }"])?
+        .stdout_is("/work/here\nprofile image /bin\n")?;
     // A command stands in the place of the image's, after its entry point.
     run(user, "all", &["cat /etc/passwd; exit 7"])?.exits(7)?.stdout_has("somebody:x:4242")?;
     run(user, "all", &["--chdir", "/etc", "pwd"])?.exits(0)?.stdout_is("/etc\n")?;
@@ -69,7 +70,10 @@ fn users(user: &User) -> Verdict {
     run(user, "other", &[])?.stderr_has("hint: map more ids: --set privileges.uid=subordinate")?;
     // The database is that of the topmost layer, also where that is a link to the host's.
     stage(user, "link", &named("daemon"), Layer::default().link("etc/passwd", b"/etc/passwd"))?;
-    run(user, "link", &[])?.exits(125)?.stdout_is("")?.stderr_has("cannot run as the image's user `daemon`")?;
+    run(user, "link", &[])?
+        .exits(125)?
+        .stdout_is("")?
+        .stderr_has("cannot run as the image's user `daemon`")?;
     stage(user, "gone", &named("somebody"), Layer::default().file("etc/.wh.passwd", ""))?;
     run(user, "gone", &[])?.exits(125)?.stderr_has("has no such user")?;
     Ok(())
@@ -122,7 +126,8 @@ fn absent(user: &User) -> Verdict {
 fn of_a_profile(user: &User) -> Verdict {
     stage(user, "x", r#""Env":["A=image"]"#, Layer::default().file("top", "x"))?;
     let profile = user.put("p.toml", "schema = 1\n[filesystem]\nroot = \"image:x\"\ncwd = \"none\"\n")?;
-    let out = output(user.sbx().arg("--quiet").arg("--profile").arg(profile).args(["/bin/sh", "-c", "echo $A"]))?;
+    let out =
+        output(user.sbx().arg("--quiet").arg("--profile").arg(profile).args(["/bin/sh", "-c", "echo $A"]))?;
     out.exits(0)?.stdout_is("image\n")?;
     Ok(())
 }

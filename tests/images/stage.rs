@@ -15,7 +15,14 @@ pub(crate) struct Layer(Vec<u8>);
 
 impl Layer {
     /// Adds a member; the name is taken as it is.
-    pub(crate) fn member(mut self, kind: EntryType, name: &[u8], target: &[u8], mode: u32, data: &[u8]) -> Self {
+    pub(crate) fn member(
+        mut self,
+        kind: EntryType,
+        name: &[u8],
+        target: &[u8],
+        mode: u32,
+        data: &[u8],
+    ) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -52,7 +59,8 @@ impl Layer {
     /// A pax header for the next member.
     pub(crate) fn pax(self, key: &str, value: &[u8]) -> Self {
         let body = key.len() + value.len() + 3;
-        let length = (1..9).map(|digits| body + digits).find(|all| all.to_string().len() + body == *all).unwrap_or(0);
+        let length =
+            (1..9).map(|digits| body + digits).find(|all| all.to_string().len() + body == *all).unwrap_or(0);
         let mut record = format!("{length} {key}=").into_bytes();
         record.extend_from_slice(value);
         record.push(b'\n');
@@ -116,9 +124,7 @@ pub(crate) fn layout_for(
         let digest = Digest::of(bytes);
         user.put(top.join("blobs/sha256").join(digest.hex()), bytes)?;
         let size = bytes.len();
-        Ok(format!(
-            r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#
-        ))
+        Ok(format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#))
     };
     let mut descriptors = Vec::new();
     let mut diff_ids = Vec::new();
@@ -180,7 +186,9 @@ pub(crate) fn busybox() -> Result<Layer, Failed> {
     let program = std::fs::read("/usr/bin/busybox")?;
     let mut layer = Layer::default().dir("bin/", 0o755).dir("etc/", 0o755);
     layer = layer.member(EntryType::Regular, b"bin/busybox", b"", 0o755, &program);
-    for name in ["sh", "cat", "id", "env", "pwd", "stat", "find", "sort", "echo", "sleep", "rm", "mkdir", "touch"] {
+    for name in
+        ["sh", "cat", "id", "env", "pwd", "stat", "find", "sort", "echo", "sleep", "rm", "mkdir", "touch"]
+    {
         layer = layer.link(&format!("bin/{name}"), b"busybox");
     }
     Ok(layer.file("etc/passwd", "root:x:0:0::/root:/bin/sh\nsomebody:x:4242:4343::/:/bin/sh\n"))

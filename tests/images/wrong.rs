@@ -59,7 +59,8 @@ fn digests(user: &User) -> Verdict {
 fn truncated(user: &User) -> Verdict {
     let whole = Layer::default().file("a", &"content\n".repeat(1000)).end();
     let zipped = gzip(&whole);
-    for (index, blob) in [whole[..3000].to_vec(), zipped[..zipped.len() - 9].to_vec()].into_iter().enumerate() {
+    for (index, blob) in [whole[..3000].to_vec(), zipped[..zipped.len() - 9].to_vec()].into_iter().enumerate()
+    {
         // What is there has the right digest.
         let mut cut = packed(blob);
         cut.diff_id = Digest::of(&whole);
@@ -67,7 +68,9 @@ fn truncated(user: &User) -> Verdict {
         refused(user, &image, &["x"], "cannot unpack the layer")?;
     }
     let image = layout(user, "short", vec![packed(whole)], "")?;
-    let largest = fs::read_dir(image.join("blobs/sha256"))?.flatten().max_by_key(|entry| entry.metadata().map_or(0, |data| data.len()));
+    let largest = fs::read_dir(image.join("blobs/sha256"))?
+        .flatten()
+        .max_by_key(|entry| entry.metadata().map_or(0, |data| data.len()));
     let largest = largest.ok_or("no blobs")?.path();
     fs::OpenOptions::new().write(true).open(&largest)?.set_len(2000)?;
     refused(user, &image, &["x"], "has 2000 bytes, not")?;
@@ -98,7 +101,8 @@ fn zeros(blocks: usize) -> Vec<u8> {
 fn bombs(user: &User) -> Verdict {
     let image = layout(user, "ratio", vec![packed(zeros(1000))], "")?;
     refused(user, &image, &["x"], "a decompression bomb")?;
-    let image = layout(user, "size", vec![packed(Layer::default().file("a", &"x".repeat(3 << 20)).end())], "")?;
+    let image =
+        layout(user, "size", vec![packed(Layer::default().file("a", &"x".repeat(3 << 20)).end())], "")?;
     refused(user, &image, &["x", "--max-size", "2M"], "more than 2097152 bytes")?;
     // The bound is that of all layers together.
     let layer = |name: &str| packed(Layer::default().file(name, &"x".repeat(1 << 20)).end());

@@ -24,7 +24,10 @@ const MAY_KNOW: [(&str, &[&str]); 22] = [
     ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
     ("registry", &["cgroup", "profile", "sys", "diag"]),
     ("manage", &["cgroup", "registry", "plan", "profile", "host", "sys", "diag"]),
-    ("exec", &["cause", "cgroup", "registry", "removal", "plan", "profile", "host", "seccomp", "sys", "diag"]),
+    (
+        "exec",
+        &["cause", "cgroup", "registry", "removal", "plan", "profile", "host", "seccomp", "sys", "diag"],
+    ),
     ("explain", &["plan", "profile", "diag"]),
     ("cli", &["invocation", "profile", "diag"]),
 ];

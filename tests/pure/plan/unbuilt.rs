@@ -5,8 +5,7 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 14] = [
-    ("filesystem.root", &["\"image:debian\""], &["\"host\"", "\"empty\"", "\"/srv/root\""]),
+const KEYS: [(&str, &[&str], &[&str]); 13] = [
     ("filesystem.cwd", &["\"overlay\""], &["\"none\"", "\"rw\"", "\"ro\""]),
     ("privileges.uid", &["\"subordinate\""], &["\"same\"", "\"root\""]),
     ("privileges.capabilities", &["[\"CAP_NET_ADMIN\"]"], &["[]"]),
@@ -48,8 +47,7 @@ fn keys_are_refused_by_name() {
 #[test]
 fn options_are_refused_by_name() {
     for arguments in [
-        &["--root", "image:x"][..],
-        &["--cwd", "overlay"],
+        &["--cwd", "overlay"][..],
         &["--net", "private"],
         &["--net", "proxy"],
         &["--allow-host", "example.org"],
