@@ -27,7 +27,16 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
         ImageVerb::Import { path, name, bounds } => {
             imported(image::import(&store, &path, name.as_deref(), of(bounds), shown))
         }
-        ImageVerb::Pull { .. } | ImageVerb::Export { .. } => Err(ImageError::NoHome),
+        ImageVerb::Pull { reference, name, bounds } => {
+            let environment = &host.environment;
+            imported(image::pull(&store, &reference, name.as_deref(), of(bounds), environment, shown))
+        }
+        ImageVerb::Export { name, path, layer } => {
+            let kept = |name: &String| image::kept_layer(host.state_home.as_deref(), name);
+            let layer = layer.as_ref().map(kept).transpose()?;
+            image::export(&store, &name, &path, layer.as_deref())?;
+            Ok(String::new())
+        }
         ImageVerb::List { format } => {
             let records = store.list()?;
             Ok(match format {

@@ -23,6 +23,7 @@ _sbx_options() {
     diff) REPLY="$messages --patch --format= --json" ;;
     apply) REPLY="$messages --dry-run" ;;
     discard) REPLY="$messages" ;;
+    image) REPLY="$messages --format= --layer= --max-size= --max-entries=" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
   esac
@@ -71,6 +72,7 @@ _sbx_value() {
     landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback
     devices.gpu lifecycle.background terminal.mode'
   case $verb$option in
+    image--layer) ;;
     *--cwd) choices='rw ro overlay none' ;;
     *--net) choices='none host' ;;
     *--color) choices='auto always never' ;;
@@ -179,12 +181,19 @@ _sbx_word() {
       ;;
     discard) _sbx_layers ;;
     completions) _sbx_reply -W 'bash zsh fish' ;;
+    image)
+      if ((operands == 0)); then
+        _sbx_reply -W 'import pull list show rm gc export'
+      else
+        compopt -o default
+      fi
+      ;;
   esac
 }
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard image completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

@@ -6,7 +6,7 @@
 function __sbx_line
     set -l words (commandline -opc)[2..-1]
     set -l verb run
-    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions version help
+    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard image completions version help
         set verb $words[1]
         set -e words[1]
     end
@@ -120,6 +120,7 @@ complete -c sbx -n __sbx_at_first -a layers -d 'list the layers that are kept'
 complete -c sbx -n __sbx_at_first -a diff -d 'show what a sandbox has changed in a layer'
 complete -c sbx -n __sbx_at_first -a apply -d 'carry that over to the directory itself'
 complete -c sbx -n __sbx_at_first -a discard -d 'remove some'
+complete -c sbx -n __sbx_at_first -a image -d 'import, list, show, export and remove images'
 complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
 complete -c sbx -n __sbx_at_first -a version -d 'print the version'
 complete -c sbx -n __sbx_at_first -a help -d 'print this text'
@@ -130,6 +131,7 @@ complete -c sbx -n '__sbx_in diff apply' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in limit' -a '(__sbx_limits)'
 complete -c sbx -n '__sbx_in discard' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in completions' -a 'bash zsh fish'
+complete -c sbx -n '__sbx_in image' -F -a 'import pull list show rm gc export'
 
 complete -c sbx -n '__sbx_in run explain' -s p -l profile -x -a '(__sbx_profiles)' -d 'Use this profile'
 complete -c sbx -n '__sbx_in run explain' -l set -x -a '(__sbx_keys)' -d 'Set a key of the profile'
@@ -157,7 +159,7 @@ complete -c sbx -n '__sbx_in run explain' -l die-with-parent -d 'End when the pr
 complete -c sbx -n '__sbx_in run explain' -l status-fd -x -d 'Write JSON lines about the run to descriptor N'
 complete -c sbx -n '__sbx_in run explain' -l report -d 'Say at the end what was used'
 complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
-complete -c sbx -n '__sbx_in explain doctor stats diff' -l format -x -a 'text json' -d 'For people or for programs'
+complete -c sbx -n '__sbx_in explain doctor stats diff image' -l format -x -a 'text json' -d 'For people or for programs'
 complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
 complete -c sbx -n '__sbx_in profiles ps layers' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
 complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
@@ -165,8 +167,11 @@ complete -c sbx -n '__sbx_in diff' -s p -l patch -d 'Print what has changed in t
 complete -c sbx -n '__sbx_in diff' -l json -d 'The same as --format json'
 complete -c sbx -n '__sbx_in apply' -s n -l dry-run -d 'Check everything and say what would be done, but change nothing'
 complete -c sbx -n '__sbx_in stats' -s w -l watch -d 'Say it again every second, until Ctrl-C'
+complete -c sbx -n '__sbx_in image' -l layer -x -d 'Put this kept writable layer on top'
+complete -c sbx -n '__sbx_in image' -l max-size -x -d 'Bytes that an imported image may have, unpacked'
+complete -c sbx -n '__sbx_in image' -l max-entries -x -d 'Files that it may have'
 complete -c sbx -n '__sbx_in stop' -l grace -x -d 'How long the command may take to end'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -s h -l help -d 'Print this text'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -s v -l verbose -d 'Say which profile is used'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -s q -l quiet -d 'Print no warnings'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -l color -x -a 'auto always never' -d 'Colour in messages'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard image completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard image completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard image completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard image completions' -l color -x -a 'auto always never' -d 'Colour in messages'

@@ -24,8 +24,6 @@ pub(super) struct Found {
     pub(super) digest: Digest,
     /// Its configuration as it is there.
     pub(super) config: Vec<u8>,
-    /// The same, read.
-    pub(super) parsed: Config,
     /// Lowest first.
     pub(super) layers: Vec<Packed>,
 }
@@ -205,7 +203,7 @@ fn with_layers(blobs: &Blobs, candidate: Candidate) -> Result<Found, ImageError>
         }
         layers.push(Packed { blob, digest: Some(blob_digest), diff_id: digest(blobs, diff_id)? });
     }
-    Ok(Found { name, digest: own, config, parsed, layers })
+    Ok(Found { name, digest: own, config, layers })
 }
 
 fn same_number(blobs: &Blobs, layers: usize, diff_ids: usize) -> Result<(), ImageError> {
@@ -251,5 +249,5 @@ fn of_saved(blobs: &Blobs, mut saved: Vec<Saved>, wanted: Option<&str>) -> Resul
     for (name, diff_id) in image.layers.iter().zip(&parsed.rootfs.diff_ids) {
         layers.push(Packed { blob: blobs.need(name)?, digest: None, diff_id: digest(blobs, diff_id)? });
     }
-    Ok(Found { name: tags(&image).into_iter().next(), digest: own, config, parsed, layers })
+    Ok(Found { name: tags(&image).into_iter().next(), digest: own, config, layers })
 }

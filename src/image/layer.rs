@@ -135,7 +135,6 @@ fn members(plain: &mut dyn Read, tree: &mut Tree, most: u64) -> Result<u64, Stop
         let Some(member) = member else { continue };
         tree.add(&member, &mut entry).map_err(|error| Stop::At(member.path, error))?;
     }
-    drop(archive);
     // The padding at the end is hashed too.
     io::copy(plain, &mut io::sink()).map_err(Stop::Archive)?;
     Ok(entries)

@@ -199,16 +199,12 @@ fn lay_out(
     desktop: Vec<Mount>,
 ) -> Result<LaidOut, PlanError> {
     let host = base.host;
-    let mut layout = layout(profile, invocation, &tokens(host, base.home), base, desktop)?;
-    if let Some(mount) = base.image.and_then(Asked::mount) {
-        layout.add(0, mount);
-    }
+    let own = desktop.into_iter().chain(base.image.and_then(Asked::mount)).collect();
+    let mut layout = layout(profile, invocation, &tokens(host, base.home), base, own)?;
     let shown = arguments::show(&mut layout, profile, host, base.runtime_dir)?;
     let registry = registry(host, &mut layout);
-    let directory = match base.image.and_then(Asked::directory) {
-        Some(directory) if invocation.chdir.is_none() => directory,
-        _ => directory(profile, invocation, host, base.home, &layout)?,
-    };
+    let said = base.image.and_then(Asked::directory);
+    let directory = directory(profile, invocation, host, base.home, &layout, said)?;
     let typed = || (Vec::new(), invocation.command.clone());
     let (mut command, typed) = base.image.map_or_else(typed, |image| image.words(&invocation.command));
     command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
@@ -314,13 +310,14 @@ fn working_directory(cwd: &Setting<CwdMode>, host: &Host) -> Result<Option<Mount
     Ok(Some(Mount { dest: path.clone(), op, origin: cwd.origin.clone() }))
 }
 
-/// Where the payload starts: as told, else the working directory when the sandbox has it, else its home.
+/// Where the payload starts: as told, else where the image says, else the working directory when the sandbox has it, else its home.
 fn directory(
     profile: &Profile,
     invocation: &Invocation,
     host: &Host,
     home: &Path,
     layout: &Layout,
+    said: Option<Setting<Directory>>,
 ) -> Result<Setting<Directory>, PlanError> {
     if let Some(path) = &invocation.chdir {
         let origin = Origin::Flag(format!("--chdir {}", crate::diag::escape(path)));
@@ -332,6 +329,9 @@ fn directory(
             WorkingDirectory::Deleted => Err(PlanError::WorkingDirectoryDeleted),
             WorkingDirectory::Unreadable(errno) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
         };
+    }
+    if let Some(said) = said {
+        return Ok(said);
     }
     let given = invocation.cwd.unwrap_or(profile.filesystem.cwd.value) != CwdMode::None;
     match &host.cwd {
@@ -347,7 +347,7 @@ fn candidates(command: &[OsString], environment: &[super::Variable], directory: 
     let search =
         environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
     let of = |program: &OsString| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
-    command.first().map_or_else(Vec::new, |program| of(program))
+    command.first().map_or_else(Vec::new, of)
 }
 
 fn set_pwd(mut environment: Vec<super::Variable>, directory: &Setting<Directory>) -> Vec<super::Variable> {

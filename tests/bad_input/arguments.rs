@@ -93,7 +93,7 @@ fn options_after_the_command_are_its_own(user: &User) -> Verdict {
 }
 
 fn verbs_that_are_not_built(user: &User) -> Verdict {
-    let verbs = "wait gc logs image pod oci desktop learn why";
+    let verbs = "wait gc logs pod oci desktop learn why";
     for verb in verbs.split_whitespace() {
         let hint = format!("sbx -- {verb}");
         let command = &mut user.sbx();
@@ -246,8 +246,7 @@ fn paths(user: &User) -> Verdict {
 fn options_that_are_not_built(user: &User) -> Verdict {
     let leave = Some("leave the option out");
     for (options, shown) in [
-        (&["--root", "image:x"][..], "--root image:x"),
-        (&["--net", "private"], "--net private"),
+        (&["--net", "private"][..], "--net private"),
         (&["--net", "proxy"], "--net proxy"),
         (&["--allow-host", "example.org"], "--allow-host"),
         (&["--publish", "80"], "--publish"),

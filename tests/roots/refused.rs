@@ -32,7 +32,7 @@ fn paths(user: &User) -> Verdict {
     refused(user, &["--root", "/nonexistent"], "/nonexistent")?;
     refused(user, &["--root", ""], "it is empty")?;
     refused(user, &["--root", file], "not a directory")?;
-    refused(user, &["--root", "image:debian"], "not built yet")?;
+    refused(user, &["--root", "image:debian"], "cannot find the image `debian`")?;
     let root = root(user, "root")?;
     let root = root.to_str().ok_or("a path that is no text")?;
     refused(user, &["--root", root, "--layer", "/nonexistent"], "/nonexistent")?;

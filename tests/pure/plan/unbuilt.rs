@@ -5,8 +5,7 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 11] = [
-    ("filesystem.root", &["\"image:debian\""], &["\"host\"", "\"empty\"", "\"/srv/root\""]),
+const KEYS: [(&str, &[&str], &[&str]); 10] = [
     ("network.mode", &["\"private\"", "\"proxy\""], &["\"none\"", "\"host\""]),
     ("network.allow", &["[\"example.org\"]"], &["[]"]),
     ("network.deny", &["[\"example.org\"]"], &["[]"]),
@@ -45,8 +44,7 @@ fn keys_are_refused_by_name() {
 #[test]
 fn options_are_refused_by_name() {
     for arguments in [
-        &["--root", "image:x"][..],
-        &["--net", "private"],
+        &["--net", "private"][..],
         &["--net", "proxy"],
         &["--allow-host", "example.org"],
         &["--publish", "8080"],
