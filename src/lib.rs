@@ -10,7 +10,9 @@
 
 pub mod cause;
 pub mod cgroup;
+pub mod changes;
 pub mod cli;
+mod compare;
 mod deadline;
 pub mod diag;
 pub mod doctor;
@@ -34,7 +36,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cli::{Action, Format, ListFormat, Output, UsageError, Verb, When};
+use cli::{Action, ChangesVerb, Format, ListFormat, Output, UsageError, Verb, When};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use doctor::DoctorError;
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
             Err(error) => refuse(&error, output),
         },
         Action::Manage(verb, output) => manage(verb, output),
+        Action::Changes(verb, output) => compare(&verb, output),
         Action::Print(text) => print(&text),
     }
 }
@@ -144,6 +147,28 @@ fn manage(verb: Verb, output: Output) -> ExitCode {
                 tell(&format!("  hint: to run a program of that name: sbx -- {word}\n"));
             }
             ExitCode::from(if negative && !is_exec { 1 } else { REFUSED })
+        }
+    }
+}
+
+/// A verb about what sandboxes have changed: 0, 1 for the answer no, 125.
+fn compare(verb: &ChangesVerb, output: Output) -> ExitCode {
+    let host = match host::probe() {
+        Ok(host) => host,
+        Err(error) => return refuse(&Error::Host(error), output),
+    };
+    let terminal = std::io::stdout().is_terminal();
+    let look = changes::Look { color: colors(output, terminal), terminal };
+    let answer = compare::carry_out(verb, &host, look, &|part| std::io::stdout().write_all(part).is_ok());
+    for warning in answer.warnings.iter().filter(|_| !output.quiet) {
+        tell(&format!("sbx: warning: {warning}\n"));
+    }
+    let printed = print_bytes(&answer.text);
+    match answer.error {
+        None => printed,
+        Some(error) => {
+            tell(&diag::render(Severity::Error, &error, wants_color(output)));
+            ExitCode::from(if error.is_negative() { 1 } else { REFUSED })
         }
     }
 }
@@ -354,8 +379,12 @@ fn tell(text: &str) {
 
 /// An answer on stdout. A reader that left early, as `head` does, has what it wanted.
 fn print(text: &str) -> ExitCode {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(text: &[u8]) -> ExitCode {
     let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             tell(&format!("sbx: error: cannot write the answer: {error}\n"));
             ExitCode::from(REFUSED)

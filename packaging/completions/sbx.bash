@@ -20,6 +20,8 @@ _sbx_options() {
     stop) REPLY="$messages --grace=" ;;
     exec) REPLY="$messages --env= --chdir=" ;;
     layers) REPLY="$messages --format=" ;;
+    diff) REPLY="$messages --patch --format= --json" ;;
+    apply) REPLY="$messages --dry-run" ;;
     discard) REPLY="$messages" ;;
     completions) REPLY="$messages" ;;
     *) REPLY='' ;;
@@ -61,9 +63,9 @@ _sbx_files() {
 # The value of an option.
 _sbx_value() {
   local verb=$1 option=$2 typed=$3 choices='' keys='
-    description app-id toolchains filesystem.arguments filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide
+    description app-id toolchains filesystem.arguments filesystem.accounts filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide
     filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime
-    namespaces.time.monotonic privileges.uid network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight
+    namespaces.time.monotonic privileges.uid privileges.capabilities network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight
     limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority
     limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny
     landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback
@@ -166,6 +168,7 @@ _sbx_word() {
       ;;
     check) _sbx_files ;;
     stats | pause | resume | stop | exec) _sbx_sandboxes ;;
+    diff | apply) _sbx_layers ;;
     limit)
       if ((operands == 0)); then
         _sbx_sandboxes
@@ -181,7 +184,7 @@ _sbx_word() {
 
 _sbx() {
   local words begin cur typed last before='' verb=run at=1 operands=0 REPLY='' IFS=$' \t\n'
-  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help'
+  local verbs='run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions version help'
   COMPREPLY=()
   _sbx_words
   ((last = ${#words[@]} - 1))

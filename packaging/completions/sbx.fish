@@ -6,7 +6,7 @@
 function __sbx_line
     set -l words (commandline -opc)[2..-1]
     set -l verb run
-    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions version help
+    if contains -- "$words[1]" run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions version help
         set verb $words[1]
         set -e words[1]
     end
@@ -93,9 +93,9 @@ end
 function __sbx_keys
     string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
     set -l keys \
-        description app-id toolchains filesystem.arguments filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide \
+        description app-id toolchains filesystem.arguments filesystem.accounts filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide \
         filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
-        namespaces.time.monotonic privileges.uid network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight \
+        namespaces.time.monotonic privileges.uid privileges.capabilities network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight \
         limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority \
         limits.open-files limits.timeout limits.delegate limits.cgroup limits.cgroup-parent limits.level seccomp.allow seccomp.deny \
         landlock.level landlock.scope landlock.files environment.set environment.keep display.wayland display.x11 audio.playback \
@@ -117,6 +117,8 @@ complete -c sbx -n __sbx_at_first -a stop -d 'end one'
 complete -c sbx -n __sbx_at_first -a limit -d 'set new limits for one'
 complete -c sbx -n __sbx_at_first -a exec -d 'run a further program in one'
 complete -c sbx -n __sbx_at_first -a layers -d 'list the layers that are kept'
+complete -c sbx -n __sbx_at_first -a diff -d 'show what a sandbox has changed in a layer'
+complete -c sbx -n __sbx_at_first -a apply -d 'carry that over to the directory itself'
 complete -c sbx -n __sbx_at_first -a discard -d 'remove some'
 complete -c sbx -n __sbx_at_first -a completions -d 'print what makes bash, zsh or fish complete sbx'
 complete -c sbx -n __sbx_at_first -a version -d 'print the version'
@@ -124,6 +126,7 @@ complete -c sbx -n __sbx_at_first -a help -d 'print this text'
 complete -c sbx -n __sbx_takes_command -a '(__sbx_command)'
 complete -c sbx -n '__sbx_in check' -a '(__sbx_files)'
 complete -c sbx -n '__sbx_in stats pause resume stop exec' -a '(__sbx_sandboxes)'
+complete -c sbx -n '__sbx_in diff apply' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in limit' -a '(__sbx_limits)'
 complete -c sbx -n '__sbx_in discard' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in completions' -a 'bash zsh fish'
@@ -154,13 +157,16 @@ complete -c sbx -n '__sbx_in run explain' -l die-with-parent -d 'End when the pr
 complete -c sbx -n '__sbx_in run explain' -l status-fd -x -d 'Write JSON lines about the run to descriptor N'
 complete -c sbx -n '__sbx_in run explain' -l report -d 'Say at the end what was used'
 complete -c sbx -n '__sbx_in run' -s V -l version -d 'Print the version'
-complete -c sbx -n '__sbx_in explain doctor stats' -l format -x -a 'text json' -d 'For people or for programs'
+complete -c sbx -n '__sbx_in explain doctor stats diff' -l format -x -a 'text json' -d 'For people or for programs'
 complete -c sbx -n '__sbx_in check' -l deny-warnings -d 'Take a warning for a mistake'
 complete -c sbx -n '__sbx_in profiles ps layers' -l format -x -a 'text json names' -d 'For people, for programs, or a name a line'
 complete -c sbx -n '__sbx_in profiles' -l schema -d 'Print the JSON Schema of profiles instead'
+complete -c sbx -n '__sbx_in diff' -s p -l patch -d 'Print what has changed in texts, as `git apply` takes it'
+complete -c sbx -n '__sbx_in diff' -l json -d 'The same as --format json'
+complete -c sbx -n '__sbx_in apply' -s n -l dry-run -d 'Check everything and say what would be done, but change nothing'
 complete -c sbx -n '__sbx_in stats' -s w -l watch -d 'Say it again every second, until Ctrl-C'
 complete -c sbx -n '__sbx_in stop' -l grace -x -d 'How long the command may take to end'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s h -l help -d 'Print this text'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s v -l verbose -d 'Say which profile is used'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -s q -l quiet -d 'Print no warnings'
-complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers discard completions' -l color -x -a 'auto always never' -d 'Colour in messages'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -s h -l help -d 'Print this text'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -s v -l verbose -d 'Say which profile is used'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -s q -l quiet -d 'Print no warnings'
+complete -c sbx -n '__sbx_in run explain check profiles doctor ps stats pause resume stop limit exec layers diff apply discard completions' -l color -x -a 'auto always never' -d 'Colour in messages'

@@ -1,6 +1,7 @@
 //! The command line: argv in, [`Action`] out. Nothing is looked up here and nothing printed.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod completions;
 mod error;
 mod layers;
@@ -15,6 +16,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use crate::invocation::Invocation;
 use crate::profile;
 
+pub use changes::{ChangesVerb, Selection, Shape};
 pub use error::UsageError;
 pub use run::RunOptions;
 pub use verbs::Verb;
@@ -118,6 +120,8 @@ pub enum Action {
     Doctor(Format, Output),
     /// Do something with sandboxes that run.
     Manage(Verb, Output),
+    /// Do something with what sandboxes have changed.
+    Changes(ChangesVerb, Output),
     /// Print a text on stdout: help, version, a script, a schema.
     Print(String),
 }
@@ -137,6 +141,8 @@ Verbs, only as the very first word:
   limit        set new limits for one
   exec         run a further program in one
   layers       list the layers that are kept
+  diff         show what a sandbox has changed in a layer
+  apply        carry that over to the directory itself
   discard      remove some
   completions  print what makes bash, zsh or fish complete sbx
   version      print the version
@@ -273,6 +279,7 @@ pub fn commands() -> Vec<clap::Command> {
     ];
     commands.extend(verbs::commands());
     commands.extend(layers::commands());
+    commands.extend(changes::commands());
     commands
 }
 
@@ -293,6 +300,8 @@ pub fn parse(arguments: &[OsString]) -> Result<Action, UsageError> {
         Some("completions") => completions(rest),
         Some("doctor") => doctor(rest),
         Some("layers") => layers::layers(rest),
+        Some("diff") => changes::diff(rest),
+        Some("apply") => changes::apply(rest),
         Some("discard") => layers::discard(rest),
         Some(verb @ ("version" | "help")) if !rest.is_empty() => Err(UsageError::TooMany(verb.to_owned())),
         Some("version") => Ok(Action::Print(version())),

@@ -90,26 +90,11 @@ fn cgroups(uid: u32, runtime_dir: Option<&Path>) -> Cgroups {
     Cgroups { obstacle: found.obstacle(), controllers: found.controllers().to_vec() }
 }
 
-/// How many ids `/etc/subuid` and `/etc/subgid` give this user.
+/// How many subordinate uids and gids the user has.
 fn subordinate(uid: u32) -> (u64, u64) {
-    let number = uid.to_string();
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == number).then(|| name.to_owned())
-    });
-    let of = |path: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = |line: &str| {
-            let mut fields = line.split(':');
-            let owner = fields.next()?;
-            let owned = owner == number || Some(owner) == name.as_deref();
-            fields.nth(1)?.trim().parse::<u64>().ok().filter(|_| owned)
-        };
-        text.lines().filter_map(line).sum()
-    };
-    (of("/etc/subuid"), of("/etc/subgid"))
+    let ids = host::SubordinateIds::look(uid).unwrap_or_default();
+    let sum = |ranges: &host::IdRanges| ranges.iter().map(|(_, count)| u64::from(*count)).sum();
+    (sum(&ids.uids), sum(&ids.gids))
 }
 
 /// What a program says of its version; it may take as long as a child of the doctor's.

@@ -241,9 +241,9 @@ fn inside(report: &Reporter<'_>, flags: u64, ids: (Uid, Gid)) {
         mounts(report, has(libc::CLONE_NEWIPC));
     }
     report.attempt(Step::Capabilities, || {
-        caps::clear_bounding_and_ambient()?;
+        caps::reduce_bounding_and_ambient(0)?;
         caps::lock_securebits()?;
-        caps::clear_sets()
+        caps::reduce_sets(0)
     });
 }
 

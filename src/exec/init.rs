@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, sched_setaffinity, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid, tcsetpgrp};
+use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setgroups, setpgid, setsid, tcsetpgrp};
 
 use super::execute::{execute, exit_code};
 use super::files::write_all;
@@ -98,7 +98,7 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
         tell_janitor(socket).at(Step::Janitor)?;
     }
     signal::reset().at(Step::Signals)?;
-    map_ids(inside.prepared)?;
+    take_ids(inside)?;
     let caller_umask = process::umask(0).at(Step::Umask)?;
     if inside.prepared.loopback {
         network::loopback_up().at(Step::Loopback)?;
@@ -171,6 +171,13 @@ fn tell_janitor(socket: &OwnedFd) -> nix::Result<()> {
     message::send_descriptor(socket, process::pidfd_of(getpid())?)
 }
 
+fn take_ids(inside: &Inside<'_>) -> Result<()> {
+    match inside.plan.identity.subordinate {
+        None => map_ids(inside.prepared),
+        Some(_) => await_ids(inside),
+    }
+}
+
 /// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).
 fn map_ids(prepared: &Prepared) -> Result<()> {
     let maps = [
@@ -187,6 +194,26 @@ fn map_ids(prepared: &Prepared) -> Result<()> {
     let mut denied = [0; 8];
     let length = read_all(nix::fcntl::AT_FDCWD, c"/proc/self/setgroups", &mut denied).at(Step::IdMap)?;
     took_effect(denied.get(..length) == Some(b"deny\n")).at(Step::IdMap)
+}
+
+/// Waits for sbx to have the ids mapped: all of them, as planned. The caller's supplementary groups go, which root inside could
+/// not keep from the payload anyway.
+fn await_ids(inside: &Inside<'_>) -> Result<()> {
+    if message::receive(&inside.control, &mut [0]).at(Step::IdMap)?.0 == 0 {
+        return Err(Failure { step: Step::IdMap, item: 0, errno: Errno::EPIPE });
+    }
+    let maps = [
+        (c"/proc/self/uid_map", &inside.prepared.uid_map),
+        (c"/proc/self/gid_map", &inside.prepared.gid_map),
+    ];
+    for (item, (path, text)) in (1..).zip(maps) {
+        let mut now = [0; 4096];
+        let length = read_all(nix::fcntl::AT_FDCWD, path, &mut now).at_item(Step::IdMap, item)?;
+        let now = now.get(..length).unwrap_or_default();
+        let as_planned = readback::words(now).eq(readback::words(text.as_bytes()));
+        took_effect(as_planned).at_item(Step::IdMap, item)?;
+    }
+    setgroups(&[]).at(Step::IdMap)
 }
 
 /// The root tmpfs and everything in it.
@@ -320,9 +347,12 @@ fn confirm_mounts(prepared: &mut Prepared, view: &OwnedFd, root: (u64, bool)) ->
 
 fn drop_privileges(plan: &Plan, prepared: &Prepared) -> Result<()> {
     if plan.privileges.drop_capabilities {
-        caps::clear_bounding_and_ambient().at(Step::Capabilities)?;
-        caps::lock_securebits().at(Step::Capabilities)?;
-        caps::clear_sets().at(Step::Capabilities)?;
+        let kept = plan.privileges.kept();
+        caps::reduce_bounding_and_ambient(kept).at(Step::Capabilities)?;
+        if kept == 0 {
+            caps::lock_securebits().at(Step::Capabilities)?;
+        }
+        caps::reduce_sets(kept).at(Step::Capabilities)?;
     }
     if plan.privileges.no_new_privs {
         prctl::set_no_new_privs().at(Step::NoNewPrivs)?;

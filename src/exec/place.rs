@@ -7,13 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 
 use super::init::Placement;
 use super::janitor::{Bequeathed, Janitor};
 use super::leaf::{Leaf, Site, Unmet, not_made};
 use super::scope::{Scope, unit_name};
-use super::{ExecError, Outcome};
+use super::{ExecError, Outcome, subordinate};
 use crate::cgroup::{Events, Usage};
 use crate::diag::errno_words;
 use crate::plan::{Cgroup, CgroupPlace, Plan};
@@ -202,7 +202,8 @@ impl<'p> Place<'p> {
         self.or_without::<()>(Err(unmet)).map(|_| true)
     }
 
-    /// PID 1 lives: has it moved where it was not born in place, and tells the registry. `control` leads to it.
+    /// PID 1 lives: has its ids mapped that it may not map itself, has it moved where it was not born in place, and tells the
+    /// registry. `control` leads to it.
     pub(super) fn settle(
         &mut self,
         pid: i32,
@@ -210,6 +211,11 @@ impl<'p> Place<'p> {
         control: &OwnedFd,
         janitor: Option<&Janitor>,
     ) -> Result<(), ExecError> {
+        if self.plan.identity.subordinate.is_some() {
+            subordinate::map(Pid::from_raw(pid), &self.plan.identity)?;
+            // Where it is gone that is told by its report.
+            let _ = nix::unistd::write(control, &[0]);
+        }
         if let (true, Some(cgroup)) = (self.scope, &self.plan.cgroup) {
             let moved = self.move_to_scope(cgroup, pid, pidfd, janitor.map_or(pid, Janitor::pid));
             let moved = match moved {

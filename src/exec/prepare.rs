@@ -18,6 +18,7 @@ use super::kept::Kept;
 use super::protect::{Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
 use super::sources::{Resolver, Source, Taken};
+use super::subordinate;
 use super::walk;
 use seccompiler::BpfProgram;
 
@@ -135,7 +136,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let count = items.len();
     let roots = items.iter().filter(|item| item.binds_root()).count();
-    let identity = &plan.identity;
+    let [uid_map, gid_map] = subordinate::maps(&plan.identity);
     let environment = plan.environment.iter().map(|variable| {
         let mut text = variable.name.clone();
         text.push("=");
@@ -147,8 +148,8 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         protection,
         root_size: number(plan.root.size),
         root_inodes: number(plan.root.inodes),
-        uid_map: format!("{} {} 1", identity.uid, identity.outside_uid),
-        gid_map: format!("{} {} 1", identity.gid, identity.outside_gid),
+        uid_map,
+        gid_map,
         hostname: plan.namespaces.uts.then(|| plan.hostname.value.clone()),
         loopback: plan.namespaces.network.value != NetworkMode::Host,
         ceilings: ceilings(plan),

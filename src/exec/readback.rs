@@ -184,8 +184,13 @@ pub(super) fn payload(plan: &Plan, prepared: &Prepared, proc: &OwnedFd, director
         let value = field(name).trim_ascii();
         !value.is_empty() && value.iter().all(|digit| *digit == b'0')
     };
-    let sets: [&[u8]; 5] = [b"CapInh:", b"CapPrm:", b"CapEff:", b"CapBnd:", b"CapAmb:"];
-    confirm(!plan.privileges.drop_capabilities || sets.into_iter().all(zero), Difference::Capabilities)?;
+    let kept = plan.privileges.kept();
+    let holds = |name: &[u8]| hexadecimal(field(name)) == Some(kept);
+    let sets: ([&[u8]; 2], [&[u8]; 3]) = ([b"CapInh:", b"CapAmb:"], [b"CapPrm:", b"CapEff:", b"CapBnd:"]);
+    let reduced = || sets.0.into_iter().all(zero) && sets.1.into_iter().all(holds);
+    confirm(!plan.privileges.drop_capabilities || reduced(), Difference::Capabilities)?;
+    let groups = || field(b"Groups:").trim_ascii().is_empty();
+    confirm(plan.identity.subordinate.is_none() || groups(), Difference::Identity)?;
     let is = |name: &[u8], value: &[u8]| field(name).trim_ascii() == value;
     confirm(!plan.privileges.no_new_privs || is(b"NoNewPrivs:", b"1"), Difference::NoNewPrivs)?;
     let filtered = || is(b"Seccomp:", b"2") && process::terminal_input_is_refused();
@@ -296,6 +301,10 @@ pub(super) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    u64::from_str_radix(std::str::from_utf8(digits.trim_ascii()).ok()?, 16).ok()
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

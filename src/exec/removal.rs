@@ -16,7 +16,7 @@ const DEPTH: usize = 100;
 const ROUNDS: usize = 1000;
 
 /// Removes `name` in a directory and all below. Links are not followed.
-pub(super) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
+pub(crate) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
     // Never the same name twice: what was moved before may still be there.
     let mut moved = 0;
     for _ in 0..ROUNDS {

@@ -127,7 +127,7 @@ differences! {
     Mounts = "the table of mounts",
     Status = "the payload's status",
     Identity = "the ids of user and group",
-    Capabilities = "that the capability sets are empty",
+    Capabilities = "that the capability sets hold no more than they should",
     NoNewPrivs = "no_new_privs",
     Filter = "the filter of system calls",
     Signals = "the signal dispositions",

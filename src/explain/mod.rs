@@ -105,6 +105,20 @@ fn identity(page: &mut Page, plan: &Plan) {
         ),
         None,
     );
+    if let Some(further) = &plan.identity.subordinate {
+        for (what, ranges) in [("uids", &further.uids), ("gids", &further.gids)] {
+            for range in ranges {
+                let last = |first: u32| first.saturating_add(range.count - 1);
+                let (inside, outside) = (range.inside, range.outside);
+                let text = format!(
+                    "            {what} {inside} to {} are {outside} to {} outside",
+                    last(inside),
+                    last(outside)
+                );
+                page.line("", &text, None);
+            }
+        }
+    }
 }
 
 fn namespaces(page: &mut Page, plan: &Plan) {
@@ -268,7 +282,14 @@ fn privileges(page: &mut Page, plan: &Plan) {
     let privileges = &plan.privileges;
     let on = |on: bool, yes: &'static str, no: &'static str| if on { yes } else { no };
     page.section("Privileges");
-    page.line("capabilities", on(privileges.drop_capabilities, "none, in any set", "kept"), None);
+    let dropped = match privileges.capabilities.is_empty() {
+        true => "none, in any set",
+        false => "these, inside the user namespace; no_new_privs keeps the command from gaining more",
+    };
+    page.line("capabilities", on(privileges.drop_capabilities, dropped, "all are kept"), None);
+    for kept in &privileges.capabilities {
+        page.line("", &format!("            {}", kept.value), Some(&kept.origin));
+    }
     page.line("no_new_privs", on(privileges.no_new_privs, "set", "not set"), None);
     page.line("PID 1", on(privileges.hide_init, "unreadable", "readable"), None);
     let keyring = match privileges.session_keyring {

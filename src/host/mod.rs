@@ -8,6 +8,7 @@ mod command;
 mod desktop;
 mod error;
 mod look;
+mod subordinate;
 mod toolchains;
 mod user;
 mod xauthority;
@@ -21,6 +22,7 @@ pub use arguments::NamedFile;
 pub use cgroups::{Ceiling, Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
+pub use subordinate::{IdRanges, SubordinateIds};
 pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};
 
 pub use command::{ELF_HEADER, elf_machine, find_command, is_executable, is_foreign_elf};
@@ -145,6 +147,8 @@ pub struct Host {
     pub named_files: Vec<NamedFile>,
     /// Cgroups, for plans that want one.
     pub cgroups: Option<Cgroups>,
+    /// The caller's subordinate ids, for profiles that map them.
+    pub subordinate: SubordinateIds,
 }
 
 /// What more a plan needs to know, by what its profile asks for.
@@ -158,6 +162,8 @@ pub struct Wanted {
     pub command: Vec<OsString>,
     /// Cgroups.
     pub cgroups: Option<WantedCgroups>,
+    /// Subordinate ids.
+    pub subordinate: bool,
 }
 
 impl Host {
@@ -176,6 +182,9 @@ impl Host {
         self.named_files = arguments::files(&wanted.command, cwd);
         self.named_files.retain(|file| file.index > 0);
         self.look_at_cgroups(wanted.cgroups.clone());
+        if wanted.subordinate {
+            self.subordinate = SubordinateIds::look(self.uid)?;
+        }
         Ok(())
     }
 
@@ -278,6 +287,7 @@ pub fn probe() -> Result<Host, HostError> {
         toolchains: Vec::new(),
         named_files: Vec::new(),
         cgroups: None,
+        subordinate: SubordinateIds::default(),
     })
 }
 

@@ -125,17 +125,9 @@ impl Base<'_> {
             let op = MountOp::File { content: Content::Bytes(bytes), mode: 0o644 };
             self.add(mounts, Path::new("/etc").join(name), op);
         };
-        let (user, home) = (self.user, crate::diag::escape(self.home));
-        let (uid, gid) = (self.identity.uid, self.identity.gid);
-        file(
-            "passwd",
-            format!(
-                "{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n{}",
-                nobody(uid, "nobody:x:65534:65534:nobody:/:/bin/false\n")
-            )
-            .into(),
-        );
-        file("group", format!("{user}:x:{gid}:\n{}", nobody(gid, "nogroup:x:65534:\n")).into());
+        for (name, bytes) in self.accounts() {
+            file(name, bytes);
+        }
         file("machine-id", format!("{MACHINE_ID}\n").into());
         for (name, bytes) in self.network_files() {
             file(name, bytes);
@@ -149,7 +141,8 @@ impl Base<'_> {
 
     /// What a root of layers has of this sandbox's own, mounted over what it holds: nothing of it is written there.
     fn over_layers(&self, mounts: &mut Vec<Mount>) {
-        for (name, bytes) in self.network_files() {
+        let accounts = self.profile.filesystem.accounts.value.then(|| self.accounts());
+        for (name, bytes) in self.network_files().into_iter().chain(accounts.into_iter().flatten()) {
             let content = Content::Bytes(bytes);
             let op = MountOp::Data { content, mode: 0o644, access: Access::Writable };
             self.add(mounts, Path::new("/etc").join(name), op);
@@ -158,6 +151,18 @@ impl Base<'_> {
         for (path, mode) in [("/tmp", 0o1777), ("/run", 0o755)] {
             self.add(mounts, path, tmpfs(TMPFS_SIZE, mode));
         }
+    }
+
+    /// The user database: the payload's own user, and nobody.
+    fn accounts(&self) -> [(&'static str, Vec<u8>); 2] {
+        let (user, home) = (self.user, crate::diag::escape(self.home));
+        let (uid, gid) = (self.identity.uid, self.identity.gid);
+        let nobodys = nobody(uid, "nobody:x:65534:65534:nobody:/:/bin/false\n");
+        let nogroup = nobody(gid, "nogroup:x:65534:\n");
+        [
+            ("passwd", format!("{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n{nobodys}").into()),
+            ("group", format!("{user}:x:{gid}:\n{nogroup}").into()),
+        ]
     }
 
     /// Files of `/etc` about this host and its network.

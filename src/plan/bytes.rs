@@ -57,6 +57,14 @@ fn sequence<'a, S: Serializer>(
     sequence.end()
 }
 
+pub(super) fn capabilities<S: Serializer>(
+    kept: &[Setting<caps::Capability>],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let name = |kept: &Setting<caps::Capability>| Setting::new(kept.value.to_string(), kept.origin.clone());
+    serializer.collect_seq(kept.iter().map(name))
+}
+
 pub(super) fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }

@@ -15,6 +15,7 @@ mod desktop;
 mod entries;
 mod environment;
 mod error;
+mod identity;
 mod limits;
 mod mount;
 mod protect;
@@ -118,7 +119,7 @@ pub struct Plan {
 #[serde(transparent)]
 pub struct Directory(#[serde(serialize_with = "bytes::path")] pub PathBuf);
 
-/// The id map: one id of the host, one id inside.
+/// The id map: one id of the host, one id inside; and the caller's subordinate ids, where they are mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Identity {
@@ -130,6 +131,30 @@ pub struct Identity {
     pub uid: u32,
     /// The gid that it is inside.
     pub gid: u32,
+    /// Further ids: they take `newuidmap` and `newgidmap` to map, and leave the payload no supplementary groups.
+    pub subordinate: Option<Subordinate>,
+}
+
+/// The caller's subordinate ids (subuid(5)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Subordinate {
+    /// Of users.
+    pub uids: Vec<IdRange>,
+    /// Of groups.
+    pub gids: Vec<IdRange>,
+}
+
+/// One line of an id map (user_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IdRange {
+    /// The first id inside.
+    pub inside: u32,
+    /// The host's id that it is.
+    pub outside: u32,
+    /// How many follow each other, this one among them.
+    pub count: u32,
 }
 
 /// The namespaces of the sandbox. User, mount, PID, UTS, IPC and cgroup namespaces are its own in every plan that
@@ -166,17 +191,28 @@ pub struct Root {
 }
 
 /// Privileges.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Privileges {
-    /// All five capability sets are emptied, and the securebits locked.
+    /// All five capability sets are emptied, and the securebits locked; but for those kept.
     pub drop_capabilities: bool,
+    /// What is kept in the permitted, the effective and the bounding set, of PID 1 as well: the securebits are then as ever, and
+    /// `no_new_privs` is what stops the payload from gaining more.
+    #[serde(serialize_with = "bytes::capabilities")]
+    pub capabilities: Vec<Setting<caps::Capability>>,
     /// `no_new_privs` is set.
     pub no_new_privs: bool,
     /// PID 1 is non-dumpable and its arguments are wiped, so that the payload learns nothing from it.
     pub hide_init: bool,
     /// The named, empty session keyring is joined in place of the caller's.
     pub session_keyring: Level,
+}
+
+impl Privileges {
+    /// The capabilities that are kept, as the bits of a set.
+    pub fn kept(&self) -> u64 {
+        self.capabilities.iter().fold(0, |set, kept| set | kept.value.bitmask())
+    }
 }
 
 /// What differs from run to run in the filter of system calls.
@@ -189,13 +225,23 @@ pub struct Seccomp {
     pub deny: Vec<Setting<String>>,
     /// What the payload may do with namespaces of its own.
     pub nested: NestedCalls,
+    /// `chroot`, for who keeps the capability for it.
+    pub chroot: bool,
+    /// Set-id modes, for who keeps the capability for them.
+    pub set_id: bool,
 }
 
 impl Seccomp {
     /// What the filter is compiled from.
     pub fn policy(&self) -> Policy {
         let words = |list: &[Setting<String>]| list.iter().map(|word| word.value.clone()).collect();
-        Policy { allow: words(&self.allow), deny: words(&self.deny), nested: self.nested }
+        Policy {
+            allow: words(&self.allow),
+            deny: words(&self.deny),
+            nested: self.nested,
+            chroot: self.chroot,
+            set_id: self.set_id,
+        }
     }
 }
 

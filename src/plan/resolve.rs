@@ -8,16 +8,16 @@ use super::base::{self, Base};
 use super::entries::{self, Layout, Tokens};
 use super::environment::Facts;
 use super::mount::{Access, BindSource, Mount, MountOp};
-use super::{Directory, Identity, Namespaces, Plan, PlanError, Privileges, Root};
+use super::{Directory, Namespaces, Plan, PlanError, Root};
 use super::{
-    arguments, changes, command, desktop, environment, limits, protect, roots, toolchains, unbuilt, walls,
+    arguments, changes, command, desktop, environment, identity, limits, protect, roots, toolchains, unbuilt,
+    walls,
 };
 use crate::diag::quote;
 use crate::host::{DesktopParts, Host, Wanted, WorkingDirectory};
 use crate::invocation::Invocation;
 use crate::profile::{
-    ArgumentsMode, CwdMode, EntryKind, HomeMode, Level, Nested, Origin, Profile, Setting, UidMap, Wayland,
-    X11Mode,
+    ArgumentsMode, CwdMode, EntryKind, HomeMode, Nested, Origin, Profile, Setting, UidMap, Wayland, X11Mode,
 };
 
 /// Directories that many programs share: as the working directory they would be handed over by accident, with the
@@ -65,6 +65,7 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
             ArgumentsMode::Ro | ArgumentsMode::Rw => invocation.command.clone(),
         },
         cgroups: limits::wanted(profile, invocation, host)?,
+        subordinate: profile.privileges.uid.value == UidMap::Subordinate,
     })
 }
 
@@ -74,7 +75,7 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
 /// [`PlanError`]: nothing was touched.
 pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Plan, PlanError> {
     unbuilt::refuse(profile, invocation)?;
-    let identity = identity(profile, host);
+    let identity = identity::resolve(profile, host)?;
     let user = if identity.uid == 0 { "root" } else { &host.user };
     let home = home_inside(host, user)?;
     let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.uid));
@@ -93,13 +94,11 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         root: &root,
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, desktop.mounts)?;
-    let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
-    let registry = registry(host, &mut layout);
-    let directory = directory(profile, invocation, host, &home, &layout)?;
+    let LaidOut { mounts, shown, registry, directory } = lay_out(profile, invocation, &base, desktop.mounts)?;
     let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables };
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
+    let privileges = identity::privileges(profile, invocation, &mounts)?;
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -108,11 +107,11 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         namespaces,
         hostname,
         root: bounded(&root),
-        mounts: layout.into_mounts(),
+        mounts,
         mount_points_on_host: false,
         guarded: guarded(host),
         protect: protect::protected(profile),
-        privileges: privileges(invocation),
+        privileges,
         landlock_scope: walls::landlock_scope(profile, invocation, host, &mut misses)?,
         landlock_files: walls::landlock_files(profile, invocation, host, &mut misses)?,
         limits,
@@ -141,16 +140,6 @@ fn tokens<'a>(host: &'a Host, inside: &'a Path) -> Tokens<'a> {
 /// The tmpfs below all, sealed unless the program may write in the root.
 fn bounded(root: &roots::Root) -> Root {
     Root { size: base::ROOT_SIZE, inodes: base::ROOT_INODES, read_only: !root.writable }
-}
-
-fn identity(profile: &Profile, host: &Host) -> Identity {
-    let root = profile.privileges.uid.value == UidMap::Root;
-    Identity {
-        outside_uid: host.uid,
-        outside_gid: host.gid,
-        uid: if root { 0 } else { host.uid },
-        gid: if root { 0 } else { host.gid },
-    }
 }
 
 /// The home directory inside: at the same path as outside, except where that is the root itself.
@@ -186,6 +175,28 @@ fn namespaces(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
         time: profile.namespaces.time.clone(),
         nested,
     })
+}
+
+/// What all mounts together come to.
+struct LaidOut {
+    mounts: Vec<Mount>,
+    shown: Vec<arguments::Shown>,
+    registry: Option<PathBuf>,
+    directory: Setting<Directory>,
+}
+
+fn lay_out(
+    profile: &Profile,
+    invocation: &Invocation,
+    base: &Base<'_>,
+    desktop: Vec<Mount>,
+) -> Result<LaidOut, PlanError> {
+    let host = base.host;
+    let mut layout = layout(profile, invocation, &tokens(host, base.home), base, desktop)?;
+    let shown = arguments::show(&mut layout, profile, host, base.runtime_dir)?;
+    let registry = registry(host, &mut layout);
+    let directory = directory(profile, invocation, host, base.home, &layout)?;
+    Ok(LaidOut { mounts: layout.into_mounts(), shown, registry, directory })
 }
 
 fn layout(
@@ -332,15 +343,6 @@ fn set_pwd(mut environment: Vec<super::Variable>, directory: &Setting<Directory>
     });
     environment.sort_by(|left, right| left.name.cmp(&right.name));
     environment
-}
-
-fn privileges(invocation: &Invocation) -> Privileges {
-    Privileges {
-        drop_capabilities: true,
-        no_new_privs: true,
-        hide_init: true,
-        session_keyring: if invocation.strict { Level::Require } else { Level::Available },
-    }
 }
 
 /// sbx's own directories: what lies there decides what the next sandbox may do.

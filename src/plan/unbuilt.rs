@@ -4,7 +4,7 @@
 
 use super::error::PlanError;
 use crate::invocation::Invocation;
-use crate::profile::{NetworkMode, Origin, Profile, Setting, UidMap, X11Mode};
+use crate::profile::{NetworkMode, Origin, Profile, Setting, X11Mode};
 
 /// Refuses the first thing that is not built.
 pub(super) fn refuse(profile: &Profile, invocation: &Invocation) -> Result<(), PlanError> {
@@ -41,10 +41,8 @@ fn key(profile: &Profile, invocation: &Invocation) -> Option<(String, Origin)> {
             .find(|setting| !setting.is_default())
             .map(|setting| (key.to_owned(), setting.origin.clone()))
     }
-    let Profile { privileges, network, seccomp, display, .. } = profile;
+    let Profile { network, seccomp, display, .. } = profile;
     let found = [
-        more("privileges.uid", &privileges.uid, |map| *map == UidMap::Subordinate),
-        listed("privileges.capabilities", &privileges.capabilities),
         more("network.mode", &network.mode, |mode| {
             invocation.net.is_none() && matches!(mode, NetworkMode::Private | NetworkMode::Proxy)
         }),

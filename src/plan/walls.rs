@@ -98,6 +98,7 @@ pub(super) fn seccomp(profile: &Profile, nested: Nested) -> Result<Seccomp, Plan
         let wrong = |why| PlanError::SystemCall { why, origin: word.origin.clone() };
         seccomp::check_word(&word.value).map_err(wrong)?;
     }
+    let keeps = |wanted| profile.privileges.capabilities.iter().any(|kept| kept.value == wanted);
     let filter = Seccomp {
         allow: allow.clone(),
         deny: deny.clone(),
@@ -106,6 +107,8 @@ pub(super) fn seccomp(profile: &Profile, nested: Nested) -> Result<Seccomp, Plan
             Nested::Browser => NestedCalls::Browser,
             Nested::Full => NestedCalls::Full,
         },
+        chroot: keeps(caps::Capability::CAP_SYS_CHROOT),
+        set_id: keeps(caps::Capability::CAP_FSETID),
     };
     if let Some(last) = deny.last().or(allow.last()) {
         let wrong = |why| PlanError::SystemCall { why, origin: last.origin.clone() };

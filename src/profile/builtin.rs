@@ -9,6 +9,7 @@ pub(crate) const BUILTIN: &[(&str, &str)] = &[
     ("browser", include_str!("../../profiles/browser.toml")),
     ("build", include_str!("../../profiles/build.toml")),
     ("default", include_str!("../../profiles/default.toml")),
+    ("distro", include_str!("../../profiles/distro.toml")),
     ("node", include_str!("../../profiles/node.toml")),
     ("offline", include_str!("../../profiles/offline.toml")),
     ("python", include_str!("../../profiles/python.toml")),

@@ -59,6 +59,7 @@ impl Default for Profile {
                 entries: Vec::new(),
                 protect: PROTECTED.iter().map(|path| Setting::default_value((*path).to_owned())).collect(),
                 arguments: Setting::default(),
+                accounts: Setting::default(),
             },
             home: Setting::default(),
             namespaces: Namespaces {

@@ -164,6 +164,8 @@ pub struct Filesystem {
     pub protect: Vec<Setting<String>>,
     /// `arguments`.
     pub arguments: Setting<ArgumentsMode>,
+    /// `accounts`: another root filesystem gets a user database of this sandbox's own, too.
+    pub accounts: Setting<bool>,
 }
 
 /// `[namespaces]`.

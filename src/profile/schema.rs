@@ -76,6 +76,7 @@ tables! {
         overlay: List<Edits<place::Overlay>>,
         protect: List<Edits<RelativePath>>,
         arguments: Option<Field<ArgumentsMode>>,
+        accounts: Option<Field<bool>>,
     }
     /// `[home]`
     HomeTable { mode: Option<Field<HomeMode>> }

@@ -32,6 +32,10 @@ pub struct Policy {
     pub deny: Vec<String>,
     /// What the payload may do with namespaces of its own.
     pub nested: NestedCalls,
+    /// `chroot` passes.
+    pub chroot: bool,
+    /// Set-id modes pass: the kernel itself is left to judge who may set them.
+    pub set_id: bool,
 }
 
 /// The calls that make namespaces and mounts.

@@ -32,8 +32,10 @@ const ABSENT: &str = "clone3 openat2 io_uring_enter io_uring_register io_uring_s
 const BROWSER: &str = "chroot clone clone3 unshare";
 
 /// What a container engine needs on top: mounts, and files that are not the payload's own alone.
-const FULL: &str = "@mount listmount listns setdomainname sethostname setns statmount \
-     chmod fchmod fchmodat fchmodat2 mknod mknodat creat open openat openat2";
+const FULL: &str = "@mount listmount listns setdomainname sethostname setns statmount openat2";
+
+/// What can give a file a set-id mode.
+const MODES: &str = "chmod fchmod fchmodat fchmodat2 mknod mknodat creat open openat";
 
 /// Calls whose arguments decide, with the check.
 const CHECKED: &[(&str, Check)] = &[
@@ -119,6 +121,12 @@ pub(super) fn answers(policy: &Policy) -> Result<Vec<Answer>, String> {
     }
     if policy.nested == NestedCalls::Full {
         answers.set(FULL, ALLOW)?;
+    }
+    if policy.nested == NestedCalls::Full || policy.set_id {
+        answers.set(MODES, ALLOW)?;
+    }
+    if policy.chroot {
+        answers.set("chroot", ALLOW)?;
     }
     answers.edit(policy)?;
     if MACHINE.number("ptrace").is_some_and(|ptrace| answers.get(ptrace) == ALLOW) {

@@ -21,18 +21,21 @@ struct Data {
     inheritable: u32,
 }
 
-/// Empties the ambient and the bounding set. The bounding set is walked until the kernel knows no further
+/// Empties the ambient set, and the bounding set but for the bits of `kept`. It is walked until the kernel knows no further
 /// capability, so that those newer than any table go as well.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SETPCAP`.
-pub fn clear_bounding_and_ambient() -> Result<(), Errno> {
+pub fn reduce_bounding_and_ambient(kept: u64) -> Result<(), Errno> {
     let none: c_ulong = 0;
     // SAFETY: this prctl takes no pointers; the unused arguments are zero as it demands.
     check(unsafe {
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, none, none, none)
     })?;
     for capability in 0..=c_ulong::from(u8::MAX) {
+        if capability < 64 && kept & (1 << capability) != 0 {
+            continue;
+        }
         // SAFETY: this prctl takes no pointers.
         match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, none, none, none) }) {
             Ok(_) => {}
@@ -60,13 +63,14 @@ pub fn lock_securebits() -> Result<(), Errno> {
     if u64::try_from(now) == Ok(BITS) { Ok(()) } else { Err(super::NO_EFFECT) }
 }
 
-/// Empties the effective, permitted and inheritable sets.
+/// Empties the inheritable set, and the effective and permitted ones but for the bits of `kept`.
 ///
 /// # Errors
-/// None that a kernel is known to give.
-pub fn clear_sets() -> Result<(), Errno> {
+/// `EPERM` for a bit that is not in the permitted set.
+pub fn reduce_sets(kept: u64) -> Result<(), Errno> {
     let header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
-    let data = [Data::default(); 2];
+    let half = |bits: u64| Data { effective: bits as u32, permitted: bits as u32, inheritable: 0 };
+    let data = [half(kept), half(kept >> 32)];
     // SAFETY: version 3 reads one header and two data elements, both of which live through the call.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }

@@ -93,7 +93,7 @@ fn options_after_the_command_are_its_own(user: &User) -> Verdict {
 }
 
 fn verbs_that_are_not_built(user: &User) -> Verdict {
-    let verbs = "wait diff apply gc logs image pod oci desktop learn why";
+    let verbs = "wait gc logs image pod oci desktop learn why";
     for verb in verbs.split_whitespace() {
         let hint = format!("sbx -- {verb}");
         let command = &mut user.sbx();

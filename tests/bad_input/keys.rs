@@ -149,8 +149,6 @@ fn set_without_a_key(user: &User) -> Verdict {
 /// Keys of parts that do not exist yet, each with a value that asks for more than the default.
 const UNBUILT: &[(&str, &str, &str)] = &[
     ("filesystem.root", "filesystem", "root = 'image:x'"),
-    ("privileges.uid", "privileges", "uid = 'subordinate'"),
-    ("privileges.capabilities", "privileges", "capabilities = ['CAP_NET_ADMIN']"),
     ("network.mode", "network", "mode = 'private'"),
     ("network.mode", "network", "mode = 'proxy'"),
     ("network.allow", "network", "allow = ['example.org']"),

@@ -69,6 +69,12 @@ impl Contender {
         Ok(command)
     }
 
+    /// Whether the program's own help has this option.
+    pub(crate) fn has_option(&self, place: &Workplace, option: &str) -> bool {
+        let help = place.command(&self.program).arg("--help").output();
+        help.is_ok_and(|help| String::from_utf8_lossy(&[help.stdout, help.stderr].concat()).contains(option))
+    }
+
     /// Runs it once and shows what it says if it fails.
     pub(crate) fn check(&self, place: &Workplace) -> Result<(), Problem> {
         let output = self.command(place)?.stderr(Stdio::piped()).output();
@@ -144,6 +150,28 @@ pub(crate) fn sbx_same(place: &Workplace) -> Result<Contender, Problem> {
         "--".into(),
         PAYLOAD.into(),
     ]))
+}
+
+/// Both on a root of these layers, the topmost first, read-only.
+pub(crate) fn layered(place: &Workplace, layers: &[PathBuf]) -> Result<(Contender, Contender), Problem> {
+    let mut bwrap =
+        Contender::new("bwrap", place.bwrap()).with(["--unshare-all", "--hostname", "sandbox", "--clearenv"]);
+    for layer in layers.iter().rev() {
+        bwrap = bwrap.with(["--overlay-src".into(), layer.clone().into_os_string()]);
+    }
+    let bwrap = bwrap
+        .with(["--ro-overlay", "/", "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"])
+        .with(["--tmpfs", "/tmp", "--tmpfs", "/home", PAYLOAD]);
+    let [above @ .., root] = layers else { return Err("no layer".into()) };
+    let list: Vec<String> = above.iter().map(|layer| format!("{layer:?}")).collect();
+    let text = format!(
+        "schema = 1\n\n[filesystem]\nroot = {root:?}\nlayers = [{}]\nwritable = \"none\"\ncwd = \"none\"\nread = [\"/usr\"]\n",
+        list.join(", ")
+    );
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    let profile = place.put(&format!("layers-{name}.toml"), text.as_bytes())?;
+    let sbx = Contender::new("sbx", &place.sbx());
+    Ok((bwrap, sbx.with(["-p".into(), profile.into_os_string(), "--".into(), PAYLOAD.into()])))
 }
 
 /// sbx as it is started by hand.

@@ -5,14 +5,17 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem, calls, limited, walls};
+use crate::{Effort, Problem, calls, layered, limited, walls};
 
 pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
 /// Everything that is a matter of time.
 pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
-    if std::env::var_os("ONLY").is_some_and(|part| part == "limits") {
-        return limited::starts(place, effort);
+    match std::env::var("ONLY").as_deref() {
+        Ok("limits") => return limited::starts(place, effort),
+        Ok("layers") => return layered::starts(place, effort),
+        Ok(other) => return Err(format!("ONLY is {other}, not limits or layers")),
+        Err(_) => {}
     }
     let floor = contender::floor(place);
     let (bwrap, sbx) = (contender::bwrap_same(place), contender::sbx_same(place)?);
@@ -22,6 +25,7 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     binds(place, effort)?;
     walls::each(place, effort)?;
     limited::starts(place, effort)?;
+    layered::starts(place, effort)?;
     calls::inside_and_outside(place, effort)
 }
 

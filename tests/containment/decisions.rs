@@ -23,7 +23,12 @@ fn programs() -> Result<Vec<Vec<sock_filter>>, Failed> {
     for nested in [NestedCalls::None, NestedCalls::Browser, NestedCalls::Full] {
         for (allow, deny) in [(&[][..], &[][..]), (&["@known"], &[]), (&[], &["@debug", "@file-system"])] {
             let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-            programs.push(compile(&Policy { allow: words(allow), deny: words(deny), nested })?);
+            programs.push(compile(&Policy {
+                allow: words(allow),
+                deny: words(deny),
+                nested,
+                ..Policy::default()
+            })?);
         }
     }
     Ok(programs)

@@ -129,6 +129,7 @@ pub(super) fn defaults() -> Vec<(&'static str, String)> {
         ("filesystem.writable", "tmpfs".to_owned()),
         ("filesystem.cwd", filesystem.cwd.value.word().to_owned()),
         ("filesystem.arguments", filesystem.arguments.value.word().to_owned()),
+        ("filesystem.accounts", filesystem.accounts.value.to_string()),
         ("home.mode", profile.home.value.word().to_owned()),
         ("namespaces.nested", namespaces.nested.value.word().to_owned()),
         ("namespaces.hostname", namespaces.hostname.value),

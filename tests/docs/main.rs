@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sbx::cli::{self, Action, UsageError};
 use sbx::exec::{ExecError, Outcome, Step};
-use sbx::host::{self, Host, WorkingDirectory};
+use sbx::host::{self, Host, SubordinateIds, WorkingDirectory};
 use sbx::invocation::Invocation;
 use sbx::plan::{self, Plan, PlanError};
 use sbx::profile::search::SearchPath;
@@ -71,6 +71,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("filesystem.overlay", &["['/a']", "[{ path = '/b', optional = true, layer = 'b-1' }]"]),
     ("filesystem.protect", &["['.git/hooks']"]),
     ("filesystem.arguments", ArgumentsMode::WORDS),
+    ("filesystem.accounts", &["true"]),
     ("home.mode", HomeMode::WORDS),
     ("namespaces.nested", Nested::WORDS),
     ("namespaces.hostname", &["box"]),
@@ -194,6 +195,7 @@ fn ordinary_host() -> Host {
         real_homes: vec!["/home/ann".into()],
         data_home: Some("/home/ann/.local/share".into()),
         cwd: WorkingDirectory::Known("/home/ann/project".into()),
+        subordinate: SubordinateIds { uids: vec![(100_000, 65_536)], gids: vec![(100_000, 65_536)] },
         ..host::probe().expect("a machine")
     }
 }
@@ -205,6 +207,9 @@ fn plan(invocation: &Invocation) -> Result<Plan, PlanError> {
     if !invocation.layers.is_empty() || invocation.set.iter().any(about_layers) {
         // They go over something.
         invocation.root.get_or_insert_with(|| "/root-filesystem".into());
+    }
+    if invocation.set.iter().any(|set| set.starts_with("privileges.capabilities=")) {
+        invocation.set.push("privileges.uid=root".to_owned());
     }
     let invocation = &invocation;
     let uid = nix::unistd::getuid().as_raw();

@@ -13,7 +13,7 @@ const EAFNOSUPPORT: Verdict = Verdict::Errno(97);
 
 fn policy(allow: &[&str], deny: &[&str]) -> Policy {
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-    Policy { allow: words(allow), deny: words(deny), nested: NestedCalls::None }
+    Policy { allow: words(allow), deny: words(deny), ..Policy::default() }
 }
 
 fn number(name: &str) -> u32 {
@@ -56,6 +56,27 @@ fn a_name_weighs_more_than_a_group_and_deny_more_than_allow() {
     ] {
         assert_eq!(answer(&policy(allow, deny), name, 0, 0), wanted, "{allow:?} {deny:?} {name}");
     }
+}
+
+#[test]
+fn kept_capabilities_open_their_own_calls_alone() {
+    let plain = policy(&[], &[]);
+    let chroot = Policy { chroot: true, ..policy(&[], &[]) };
+    let set_id = Policy { set_id: true, ..policy(&[], &[]) };
+    for (policy, opens_chroot, opens_modes) in
+        [(&plain, false, false), (&chroot, true, false), (&set_id, false, true)]
+    {
+        let as_said = |open| if open { ALLOW } else { EPERM };
+        assert_eq!(answer(policy, "chroot", 0, 0), as_said(opens_chroot));
+        for name in ["chmod", "fchmod", "fchmodat", "creat", "mknod"] {
+            assert_eq!(answer(policy, name, 0, 0o104_755), as_said(opens_modes), "{name}");
+        }
+        assert_eq!(answer(policy, "unshare", 0, 0), EPERM);
+        assert_eq!(answer(policy, "mount", 0, 0), EPERM);
+        assert_eq!(answer(policy, "openat2", 0, 0), ENOSYS);
+    }
+    let denied = Policy { chroot: true, ..policy(&[], &["chroot"]) };
+    assert_eq!(answer(&denied, "chroot", 0, 0), EPERM);
 }
 
 #[test]
@@ -275,6 +296,9 @@ fn a_wrong_word_is_answered_with_the_nearest() {
 fn a_policy_serializes_in_kebab_case() {
     for (nested, word) in MODES.into_iter().zip(["none", "browser", "full"]) {
         let json = serde_json::to_value(Policy { nested, ..policy(&["@debug"], &[]) }).unwrap();
-        assert_eq!(json, serde_json::json!({ "allow": ["@debug"], "deny": [], "nested": word }));
+        assert_eq!(
+            json,
+            serde_json::json!({ "allow": ["@debug"], "deny": [], "nested": word, "chroot": false, "set-id": false })
+        );
     }
 }

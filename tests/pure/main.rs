@@ -2,6 +2,7 @@
 
 mod layers;
 mod limits;
+mod packages;
 mod plan;
 mod source;
 mod steps;

@@ -8,6 +8,7 @@ mod planted;
 mod refused;
 mod stack;
 mod stage;
+mod subordinate;
 
 use common::edited;
 use std::process::ExitCode;
@@ -16,6 +17,6 @@ fn main() -> ExitCode {
     if let Some(code) = edited::answer(stage::EDITS, || {}) {
         return code;
     }
-    let cases = [stack::cases(), kept::cases(), planted::cases(), refused::cases()];
+    let cases = [stack::cases(), kept::cases(), planted::cases(), refused::cases(), subordinate::cases()];
     common::run(cases.into_iter().flatten().collect())
 }

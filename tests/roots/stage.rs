@@ -9,8 +9,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The walls off.
-pub(crate) const EDITS: &[Edit] =
-    &[("bound", bound), ("bare layer", bare_layer), ("unguarded", |plan| plan.guarded.clear())];
+pub(crate) const EDITS: &[Edit] = &[
+    ("bound", bound),
+    ("bare layer", bare_layer),
+    ("unguarded", |plan| plan.guarded.clear()),
+    ("unwalled", unwalled),
+    ("capable", |plan| plan.privileges.drop_capabilities = false),
+    ("unfiltered", |plan| plan.seccomp = None),
+];
+
+/// All capabilities are kept, nothing is filtered, and PID 1 can be read.
+fn unwalled(plan: &mut Plan) {
+    plan.privileges.drop_capabilities = false;
+    plan.privileges.hide_init = false;
+    plan.seccomp = None;
+    plan.namespaces.nested.value = sbx::profile::Nested::Full;
+}
 
 /// The layer's directories are taken as they are: nobody looks at them, and nobody locks.
 fn bare_layer(plan: &mut Plan) {

@@ -28,6 +28,7 @@ tmpfs = ["/scratch", { path = "/var/tmp", size = "1G" }]
 overlay = ["/srv/www", { path = "/srv/db" }]
 protect = [".git/hooks", ".envrc"]
 arguments = "ro"
+accounts = true
 [home]
 mode = "private"
 [namespaces]

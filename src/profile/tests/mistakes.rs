@@ -176,6 +176,9 @@ fn no_text_makes_it_panic() {
     for _ in 0..3_000 {
         let mut text: Vec<char> = seed.chars().collect();
         for _ in 0..=random(4) {
+            if text.is_empty() {
+                break;
+            }
             let at = random(text.len());
             match random(3) {
                 0 => drop(text.remove(at)),

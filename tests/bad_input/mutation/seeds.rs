@@ -1,6 +1,6 @@
 //! What the mutations start from.
 
-use sbx::host::{Entry, Host, WorkingDirectory};
+use sbx::host::{Entry, Host, SubordinateIds, WorkingDirectory};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -171,6 +171,7 @@ pub(super) fn host() -> Host {
         named_files: Vec::new(),
         session_dir: None,
         cgroups: None,
+        subordinate: SubordinateIds { uids: vec![(100_000, 65_536)], gids: vec![(100_000, 65_536)] },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sbx::cli::{self, Action};
 use sbx::host::cgroups::{Hierarchy, NoManager};
-use sbx::host::{Cgroups, Entry, Host, WorkingDirectory};
+use sbx::host::{Cgroups, Entry, Host, SubordinateIds, WorkingDirectory};
 use sbx::invocation::Invocation;
 use sbx::plan::{BindSource, Mount, MountOp, Plan, PlanError, resolve};
 use sbx::profile::load::load;
@@ -53,6 +53,7 @@ pub(crate) fn host() -> Host {
         named_files: Vec::new(),
         session_dir: Some("/run/user/1000".into()),
         cgroups: Some(no_cgroups()),
+        subordinate: SubordinateIds::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod desktop;
 mod environment;
 mod given;
 mod home;
+mod identity;
 mod mounts;
 mod roots;
 mod rules;

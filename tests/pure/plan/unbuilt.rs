@@ -5,10 +5,8 @@ use sbx::diag::Diagnose as _;
 use sbx::plan::PlanError;
 
 /// Keys, values that ask for something, values that don't.
-const KEYS: [(&str, &[&str], &[&str]); 13] = [
+const KEYS: [(&str, &[&str], &[&str]); 11] = [
     ("filesystem.root", &["\"image:debian\""], &["\"host\"", "\"empty\"", "\"/srv/root\""]),
-    ("privileges.uid", &["\"subordinate\""], &["\"same\"", "\"root\""]),
-    ("privileges.capabilities", &["[\"CAP_NET_ADMIN\"]"], &["[]"]),
     ("network.mode", &["\"private\"", "\"proxy\""], &["\"none\"", "\"host\""]),
     ("network.allow", &["[\"example.org\"]"], &["[]"]),
     ("network.deny", &["[\"example.org\"]"], &["[]"]),
