@@ -5,31 +5,37 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::cli::{ChangesVerb, ImageVerb, Output, Verb};
-use crate::diag::{self, Severity};
+use crate::exec::Outcome;
+use crate::say::{REFUSED, colors, print, print_bytes, refuse, tell};
 use crate::verbs::{self, Done, Failed};
-use crate::{
-    Error, REFUSED, changes, colors, compare, end_as, host, images, print, print_bytes, refuse, tell,
-    wants_color,
-};
+use crate::{changes, compare, host, images, sys};
+
+/// Whoever started sbx sees what it would see of the command.
+pub(crate) fn end_as(outcome: Outcome) -> ExitCode {
+    if let Outcome::Signaled(signal) = outcome {
+        sys::signal::die_of(signal);
+    }
+    ExitCode::from(outcome.exit_code())
+}
 
 /// A verb about sandboxes that run: 0, 1 when there is none of that name, 125; for `exec` the program's own status.
 pub(crate) fn manage(verb: Verb, output: Output) -> ExitCode {
     let (word, is_exec) = (verb.word(), matches!(verb, Verb::Exec { .. }));
     let host = match host::probe() {
         Ok(host) => host,
-        Err(error) => return refuse(&Error::Host(error), output),
+        Err(error) => return refuse(&error, REFUSED, output),
     };
     match verbs::carry_out(verb, host, |text| print(text) == ExitCode::SUCCESS) {
         Ok(Done::Printed(text)) => print(&text),
         Ok(Done::Ended(outcome)) => end_as(outcome),
-        Err(Failed::Exec(error)) => refuse(&Error::Exec(error), output),
+        Err(Failed::Exec(error)) => refuse(&error, error.exit_code(), output),
         Err(Failed::Manage(error)) => {
-            tell(&diag::render(Severity::Error, &error, wants_color(output)));
             let negative = error.is_negative();
+            let status = refuse(&error, if negative && !is_exec { 1 } else { REFUSED }, output);
             if negative && !is_exec {
                 tell(&format!("  hint: to run a program of that name: sbx -- {word}\n"));
             }
-            ExitCode::from(if negative && !is_exec { 1 } else { REFUSED })
+            status
         }
     }
 }
@@ -38,7 +44,7 @@ pub(crate) fn manage(verb: Verb, output: Output) -> ExitCode {
 pub(crate) fn images(verb: ImageVerb, output: Output) -> ExitCode {
     let host = match host::probe() {
         Ok(host) => host,
-        Err(error) => return refuse(&Error::Host(error), output),
+        Err(error) => return refuse(&error, REFUSED, output),
     };
     let shows = !output.quiet && std::io::stderr().is_terminal();
     let result = images::carry_out(verb, &host, |line| {
@@ -48,10 +54,7 @@ pub(crate) fn images(verb: ImageVerb, output: Output) -> ExitCode {
     });
     match result {
         Ok(text) => print(&text),
-        Err(error) => {
-            tell(&diag::render(Severity::Error, &error, wants_color(output)));
-            ExitCode::from(if error.is_negative() { 1 } else { REFUSED })
-        }
+        Err(error) => refuse(&error, if error.is_negative() { 1 } else { REFUSED }, output),
     }
 }
 
@@ -59,7 +62,7 @@ pub(crate) fn images(verb: ImageVerb, output: Output) -> ExitCode {
 pub(crate) fn compare(verb: &ChangesVerb, output: Output) -> ExitCode {
     let host = match host::probe() {
         Ok(host) => host,
-        Err(error) => return refuse(&Error::Host(error), output),
+        Err(error) => return refuse(&error, REFUSED, output),
     };
     let terminal = std::io::stdout().is_terminal();
     let look = changes::Look { color: colors(output, terminal), terminal };
@@ -70,9 +73,6 @@ pub(crate) fn compare(verb: &ChangesVerb, output: Output) -> ExitCode {
     let printed = print_bytes(&answer.text);
     match answer.error {
         None => printed,
-        Some(error) => {
-            tell(&diag::render(Severity::Error, &error, wants_color(output)));
-            ExitCode::from(if error.is_negative() { 1 } else { REFUSED })
-        }
+        Some(error) => refuse(&error, if error.is_negative() { 1 } else { REFUSED }, output),
     }
 }

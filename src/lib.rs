@@ -30,17 +30,18 @@ pub mod profile;
 pub mod registry;
 mod removal;
 mod report;
+mod say;
 pub mod seccomp;
 pub mod status;
 pub mod sys;
 mod verbs;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cli::{Action, Format, ListFormat, Output, UsageError, When};
+use cli::{Action, Format, ListFormat, Output, UsageError};
 use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use doctor::DoctorError;
@@ -51,10 +52,8 @@ use invocation::Invocation;
 use plan::{Plan, PlanError};
 use profile::search::SearchPath;
 use profile::{Profile, ProfileError, load};
+use say::{REFUSED, colors, print, tell, wants_color};
 use status::StatusLines;
-
-/// sbx itself refused or failed, and nothing ran.
-const REFUSED: u8 = 125;
 
 /// Why nothing ran: an error of the stage that found it.
 #[derive(Debug)]
@@ -111,7 +110,7 @@ pub fn main() -> ExitCode {
     };
     match action {
         Action::Run(invocation, output) => match run(&invocation, output) {
-            Ok(outcome) => end_as(outcome),
+            Ok(outcome) => answers::end_as(outcome),
             Err(error) => refuse(&error, output),
         },
         Action::Explain(invocation, format, output) => match explain(&invocation, format, output) {
@@ -132,14 +131,6 @@ pub fn main() -> ExitCode {
         Action::Image(verb, output) => answers::images(verb, output),
         Action::Print(text) => print(&text),
     }
-}
-
-/// Whoever started sbx sees what it would see of the command.
-fn end_as(outcome: Outcome) -> ExitCode {
-    if let Outcome::Signaled(signal) = outcome {
-        sys::signal::die_of(signal);
-    }
-    ExitCode::from(outcome.exit_code())
 }
 
 fn run(invocation: &Invocation, output: Output) -> Result<Outcome, Error> {
@@ -322,44 +313,5 @@ fn doctor(format: Format, output: Output) -> Result<ExitCode, Error> {
 }
 
 fn refuse(error: &Error, output: Output) -> ExitCode {
-    tell(&diag::render(Severity::Error, error.diagnose(), wants_color(output)));
-    ExitCode::from(error.exit_status())
-}
-
-/// Whether messages are coloured.
-fn wants_color(output: Output) -> bool {
-    colors(output, std::io::stderr().is_terminal())
-}
-
-fn colors(output: Output, is_terminal: bool) -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    match output.color {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => {
-            let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-            is_terminal && !set("NO_COLOR") && !dumb
-        }
-    }
-}
-
-/// A message. When stderr is gone there is nobody left to tell.
-fn tell(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// An answer on stdout. A reader that left early, as `head` does, has what it wanted.
-fn print(text: &str) -> ExitCode {
-    print_bytes(text.as_bytes())
-}
-
-fn print_bytes(text: &[u8]) -> ExitCode {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            tell(&format!("sbx: error: cannot write the answer: {error}\n"));
-            ExitCode::from(REFUSED)
-        }
-        _ => ExitCode::SUCCESS,
-    }
+    say::refuse(error.diagnose(), error.exit_status(), output)
 }

@@ -17,6 +17,7 @@ mod environment;
 mod error;
 mod identity;
 mod image;
+mod lay_out;
 mod limits;
 mod mount;
 mod protect;

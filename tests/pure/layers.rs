@@ -4,10 +4,11 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 26] = [
+const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("sys", &[]),
     ("deadline", &["sys"]),
-    ("answers", &["changes", "cli", "compare", "diag", "host", "images", "verbs"]),
+    ("say", &["cli", "diag"]),
+    ("answers", &["changes", "cli", "compare", "exec", "host", "images", "say", "sys", "verbs"]),
     ("status", &["exec", "plan", "profile", "sys"]),
     ("report", &["exec", "plan", "profile", "diag"]),
     ("verbs", &["cli", "diag", "exec", "host", "invocation", "layers", "manage", "profile", "registry"]),
