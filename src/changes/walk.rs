@@ -234,7 +234,7 @@ impl Walk<'_> {
         }
         change.content = match new.kind {
             Kind::File if new.size != old.size => true,
-            Kind::File => match self.contents.differ(&pair.upper, lower, name) {
+            Kind::File => match self.contents.differ((&pair.upper, lower), name, new.size) {
                 Err(Errno::EACCES) => {
                     change.unreadable = true;
                     true

@@ -5,14 +5,18 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem, calls, limited, walls};
+use crate::{Effort, Problem, calls, changes, limited, walls};
 
 pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
 /// Everything that is a matter of time.
 pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
-    if std::env::var_os("ONLY").is_some_and(|part| part == "limits") {
+    let only = |part: &str| std::env::var_os("ONLY").is_some_and(|only| only == part);
+    if only("limits") {
         return limited::starts(place, effort);
+    }
+    if only("changes") {
+        return changes::shown(place, effort);
     }
     let floor = contender::floor(place);
     let (bwrap, sbx) = (contender::bwrap_same(place), contender::sbx_same(place)?);
@@ -22,6 +26,7 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     binds(place, effort)?;
     walls::each(place, effort)?;
     limited::starts(place, effort)?;
+    changes::shown(place, effort)?;
     calls::inside_and_outside(place, effort)
 }
 
