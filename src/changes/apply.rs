@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
-use nix::unistd::syncfs;
+use nix::unistd::{fsync, syncfs};
 
 use super::check::{self, Checked};
 use super::error::ChangesError;
@@ -33,6 +33,9 @@ pub struct Applied {
     /// What came between.
     pub left: Option<ChangesError>,
 }
+
+/// Steps up to which each is brought to the disk by itself: a whole filesystem may have much of others to write.
+const FEW: usize = 32;
 
 type Left = Vec<(PathBuf, &'static str)>;
 
@@ -142,13 +145,13 @@ impl Apply<'_> {
 
     fn make_ready(&self, journal: &Journal, steps: &[Step]) -> Result<(), ChangesError> {
         let failed = Self::write(&journal.stage, false);
-        let mut stage = Stage::make(self.lower, &journal.stage).map_err(&failed)?;
+        let mut stage = Stage::make(self.lower, &journal.stage, steps.len() <= FEW).map_err(&failed)?;
         for step in steps {
             if let Step::Put { path, number, .. } = step {
                 stage.ready(&self.layer.upper, path, *number).map_err(Self::write(path, false))?;
             }
         }
-        syncfs(&stage.dir.0).map_err(failed)
+        stage.sync().map_err(failed)
     }
 
     /// Does what the journal says, from wherever it was left.
@@ -166,7 +169,7 @@ impl Apply<'_> {
                 let why = self.step(stage, step).map_err(Self::write(step.path(), true))?;
                 left.extend(why.map(|why| (step.path().to_owned(), why)));
             }
-            syncfs(&stage.dir.0).map_err(&failed)?;
+            self.sync(stage, &journal).map_err(&failed)?;
             // What could not be done stays in the layer.
             journal.leaving.retain(|leaving| !left.iter().any(|(path, _)| path.starts_with(&leaving.path)));
             journal.whole &= left.is_empty();
@@ -187,6 +190,20 @@ impl Apply<'_> {
         }
         let name = self.layer.name.clone();
         Ok(((!left.is_empty()).then_some(ChangesError::Left { name, entries: left }), gone))
+    }
+
+    /// Has what the steps have changed on the disk.
+    fn sync(&self, stage: &Stage, journal: &Journal) -> nix::Result<()> {
+        let steps = journal.steps.as_deref().unwrap_or_default();
+        if steps.len() > FEW {
+            return syncfs(&stage.dir.0);
+        }
+        for path in touched(steps, &journal.stage) {
+            if let Ok(directory) = Directory::open(self.lower, path) {
+                fsync(&directory.0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Does one thing, or says why somebody else's change keeps it from being done.

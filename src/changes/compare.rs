@@ -23,19 +23,29 @@ impl Contents {
         Self { upper: vec![0; CHUNK], lower: vec![0; CHUNK] }
     }
 
-    /// Whether the files that are called so in two directories hold something else.
-    pub(super) fn differ(&mut self, upper: &Directory, lower: &Directory, name: &OsStr) -> nix::Result<bool> {
+    /// Whether the files that are called so in two directories, and had so many bytes, hold something else.
+    pub(super) fn differ(
+        &mut self,
+        (upper, lower): (&Directory, &Directory),
+        name: &OsStr,
+        size: u64,
+    ) -> nix::Result<bool> {
         let (mut upper, mut lower) = (File::from(upper.file(name)?), File::from(lower.file(name)?));
-        loop {
-            let new = fill(&mut upper, &mut self.upper)?;
-            let old = fill(&mut lower, &mut self.lower)?;
+        let mut left = size;
+        // That there is nothing more needs no look: what grows now is for the next time.
+        while left > 0 {
+            let part = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+            let new = fill(&mut upper, &mut self.upper[..part])?;
+            let old = fill(&mut lower, &mut self.lower[..part])?;
             if self.upper.get(..new) != self.lower.get(..old) {
                 return Ok(true);
             }
-            if new < CHUNK {
+            if new < part {
                 return Ok(false);
             }
+            left -= part as u64;
         }
+        Ok(false)
     }
 }
 

@@ -159,6 +159,10 @@ impl Journal {
         let mut file = File::from(openat(layer, NEW, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
         let text = serde_json::to_vec(self).map_err(|_| Errno::EINVAL)?;
         file.write_all(&text).map_err(|error| errno(&error))?;
+        // As long as nothing is changed it is for a kill alone, after which the kernel still has it.
+        if self.steps.is_none() {
+            return renameat(layer, NEW, layer, JOURNAL);
+        }
         file.sync_all().map_err(|error| errno(&error))?;
         renameat(layer, NEW, layer, JOURNAL)?;
         fsync(layer)

@@ -55,7 +55,7 @@ impl Known {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(layer, NEW, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
         let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(errno)?;
+        file.write_all(&text).map_err(errno)?;
         renameat(layer, NEW, layer, NAME)
     }
 

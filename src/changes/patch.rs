@@ -90,7 +90,7 @@ fn files_below(root: BorrowedFd<'_>, path: &Path) -> Result<Vec<(PathBuf, Node)>
     let (mut found, mut waiting) = (Vec::new(), vec![path.to_owned()]);
     while let Some(path) = waiting.pop() {
         let directory = match Directory::open(root, &path) {
-            Err(Errno::EACCES | Errno::EXDEV) => continue,
+            Err(Errno::EACCES | Errno::EXDEV | Errno::ENAMETOOLONG) => continue,
             directory => directory.map_err(at)?,
         };
         for name in directory.names().map_err(at)? {

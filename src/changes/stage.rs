@@ -17,7 +17,7 @@ use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Whence, fchown, geteuid, linkat, lseek, symlinkat};
+use nix::unistd::{Whence, fchown, fsync, geteuid, linkat, lseek, symlinkat, syncfs};
 
 use super::node::{Attributes, Directory, Kind, open_below};
 use crate::removal;
@@ -31,6 +31,8 @@ pub(super) struct Stage {
     parent: OwnedFd,
     name: CString,
     pub(super) dir: Directory,
+    /// Files are few: each is written to the disk by itself, without what others have written.
+    few: bool,
     /// Files of the layer with several names, and the number of the first.
     linked: HashMap<u64, u64>,
 }
@@ -67,10 +69,15 @@ fn parent(root: &OwnedFd, path: &Path) -> nix::Result<(OwnedFd, CString)> {
 
 impl Stage {
     /// Makes it, in a place where there is nothing of that name.
-    pub(super) fn make(root: &OwnedFd, path: &Path) -> nix::Result<Self> {
+    pub(super) fn make(root: &OwnedFd, path: &Path, few: bool) -> nix::Result<Self> {
         let (parent, name) = parent(root, path)?;
         mkdirat(&parent, name.as_c_str(), Mode::S_IRWXU)?;
-        Self::open_in(parent, name)
+        Ok(Self { few, ..Self::open_in(parent, name)? })
+    }
+
+    /// Has all that was made ready on the disk.
+    pub(super) fn sync(&self) -> nix::Result<()> {
+        if self.few { fsync(&self.dir.0) } else { syncfs(&self.dir.0) }
     }
 
     /// Opens one that there is. Nothing if it is gone.
@@ -85,7 +92,7 @@ impl Stage {
     fn open_in(parent: OwnedFd, name: CString) -> nix::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let dir = Directory(openat(&parent, name.as_c_str(), flags, Mode::empty())?);
-        Ok(Self { parent, name, dir, linked: HashMap::new() })
+        Ok(Self { parent, name, dir, few: false, linked: HashMap::new() })
     }
 
     /// Removes it with all that is in it.
@@ -135,7 +142,8 @@ impl Stage {
         copy(&mut from, &mut to, status.st_size)?;
         dress(&to, &self.dir.path_of(OsStr::new(name)), &status, &attributes)?;
         let (accessed, modified) = times(&status);
-        futimens(&to, &accessed, &modified)
+        futimens(&to, &accessed, &modified)?;
+        if self.few { fsync(&to) } else { Ok(()) }
     }
 }
 

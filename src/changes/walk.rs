@@ -118,10 +118,13 @@ impl Walk<'_> {
         let path = next.path.as_path();
         let upper = match Directory::open(self.trees.upper, path) {
             // Who made it knows why; what is in it stays unknown, and is said to be.
-            Err(Errno::EACCES) => {
+            // A path that is too long for the kernel is so for every program.
+            Err(Errno::EACCES | Errno::ENAMETOOLONG) => {
                 self.unreadable.push(path.to_owned());
                 return Ok(());
             }
+            // A sandbox that still has the layer took it away.
+            Err(Errno::ENOENT) => return Ok(()),
             upper => upper.map_err(at(path))?,
         };
         let lower = match self.trees.lower.filter(|_| next.both) {
@@ -167,7 +170,7 @@ impl Walk<'_> {
         }
         let attributes = match pair.upper.attributes(name, new.kind) {
             // Without reading it no attribute of the user's can be read.
-            Err(Errno::EACCES) => Attributes::default(),
+            Err(Errno::EACCES | Errno::ENOENT) => Attributes::default(),
             attributes => attributes.map_err(at(&path))?,
         };
         if attributes.elsewhere {
@@ -234,11 +237,12 @@ impl Walk<'_> {
         }
         change.content = match new.kind {
             Kind::File if new.size != old.size => true,
-            Kind::File => match self.contents.differ(&pair.upper, lower, name) {
+            Kind::File => match self.contents.differ((&pair.upper, lower), name, new.size) {
                 Err(Errno::EACCES) => {
                     change.unreadable = true;
                     true
                 }
+                Err(Errno::ENOENT) => true,
                 differ => differ.map_err(at(&change.path))?,
             },
             Kind::Device => new.device != old.device,
@@ -281,7 +285,7 @@ pub(super) fn below(root: BorrowedFd<'_>, path: &Path) -> Result<(Below, bool), 
     while let Some(path) = waiting.pop() {
         let directory = match Directory::open(root.as_fd(), &path) {
             // What is mounted there is not a part of it, and keeps it from being deleted.
-            Err(Errno::EACCES | Errno::EXDEV) => {
+            Err(Errno::EACCES | Errno::EXDEV | Errno::ENAMETOOLONG) => {
                 unreadable = true;
                 continue;
             }

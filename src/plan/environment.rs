@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Variable;
+use super::base::Base;
 use super::command::DEFAULT_PATH;
 use super::error::PlanError;
 use super::image::Asked;
@@ -24,7 +25,12 @@ pub(super) struct Facts<'a> {
     pub(super) image: Option<&'a Asked<'a>>,
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    pub(super) fn of(base: &Base<'a>, desktop: &'a [Variable]) -> Self {
+        let Base { home, user, runtime_dir, image, .. } = *base;
+        Self { home, user, runtime_dir, desktop, image }
+    }
+
     /// A value as it is inside: one that starts with a token is a path.
     fn expand(&self, host: &Host, value: &Setting<String>) -> Result<OsString, PlanError> {
         let template = value.value.starts_with("${").then(|| PathTemplate::parse(&value.value));

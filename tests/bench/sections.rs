@@ -5,7 +5,7 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem, calls, layered, limited, walls};
+use crate::{Effort, Problem, calls, changes, layered, limited, walls};
 
 pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
@@ -14,7 +14,8 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     match std::env::var("ONLY").as_deref() {
         Ok("limits") => return limited::starts(place, effort),
         Ok("layers") => return layered::starts(place, effort),
-        Ok(other) => return Err(format!("ONLY is {other}, not limits or layers")),
+        Ok("changes") => return changes::shown(place, effort),
+        Ok(other) => return Err(format!("ONLY is {other}, not limits, layers or changes")),
         Err(_) => {}
     }
     let floor = contender::floor(place);
@@ -26,6 +27,7 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     walls::each(place, effort)?;
     limited::starts(place, effort)?;
     layered::starts(place, effort)?;
+    changes::shown(place, effort)?;
     calls::inside_and_outside(place, effort)
 }
 

@@ -9,7 +9,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let strace = Need::Program("strace");
     vec![
         case!(at_every_call).needs(OVERLAY).needs(strace),
-        case!(and_with_a_part_alone).needs(OVERLAY).needs(strace),
+        case!(and_with_a_part_alone).only_as_user().needs(OVERLAY).needs(strace),
         case!(without_a_journal).needs(OVERLAY).needs(strace),
         case!(a_journal_that_is_none),
     ]

@@ -72,7 +72,11 @@ fn links_that_come_and_go(user: &User) -> Verdict {
                 std::thread::sleep(std::time::Duration::from_micros(300));
             }
         });
-        let result = (0..150).try_for_each(|round| {
+        let result = (0..1500).try_for_each(|round| {
+            // On a machine that does one thing at a time it takes longer until the two meet.
+            if round >= 100 && done > 0 && kept_out > 0 {
+                return Ok(());
+            }
             let name = format!("project-{}", round + 1);
             let layer = ground.layer.with_file_name(&name);
             user.put(layer.join("upper/d/f"), format!("{round}\n"))?;

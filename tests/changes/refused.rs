@@ -9,6 +9,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(changed_meanwhile).needs(OVERLAY),
         case!(what_cannot_be_written).only_as_user().needs(OVERLAY),
         case!(what_cannot_be_read).only_as_user().needs(OVERLAY),
+        case!(what_lies_too_deep),
         case!(another_filesystem).needs(OVERLAY),
         case!(a_full_disk).needs(OVERLAY),
         case!(a_write_that_fails).needs(OVERLAY).needs(Need::Program("strace")),
@@ -105,6 +106,22 @@ fn what_cannot_be_read(user: &User) -> Verdict {
     Ok(())
 }
 
+/// A program can make a directory that no path leads to. It keeps nothing else from being seen and applied.
+fn what_lies_too_deep(user: &User) -> Verdict {
+    let ground = Ground::new(user, "")?;
+    user.put(ground.layer.join("upper/fine"), "")?;
+    let deep = "cd \"$0\" && for part in 1 2 3 4 5 6; do
+        path=deep; for step in $(seq 180); do path=$path/deep; done; mkdir -p $path && cd $path || exit 1; done; >file";
+    output(user.command("bash").arg("-c").arg(deep).arg(ground.layer.join("upper")))?.exits(0)?;
+    let shown = ground.sbx(&["diff"])?;
+    shown.exits(0)?.stdout_has("  ! can't be read\nA  fine\n")?;
+    ground.sbx(&["apply"])?.exits(1)?.stderr_has(": a part of it can't be read\n")?;
+    ground.sbx(&["apply", "--", "fine"])?.exits(0)?.stdout_is("A  fine\n")?;
+    // What removes the ground has the same trouble.
+    output(user.command("rm").arg("-rf").arg(ground.layer.join("upper/deep")))?.exits(0)?;
+    Ok(())
+}
+
 /// Something is mounted over a part of the directory now.
 fn another_filesystem(user: &User) -> Verdict {
     let ground = Ground::new(user, "mkdir -p d gone/e; echo x >d/x")?;
@@ -150,7 +167,7 @@ fn a_write_that_fails(user: &User) -> Verdict {
     ground.change(SCRIPT)?;
     let mut before = (tree(&ground.dir)?, tree(&ground.layer.join("upper"))?);
     // What fails before anything has changed; the last of them is the one before the first rename.
-    for (call, least) in [("write", 3), ("fsync", 4), ("syncfs", 1), ("symlinkat", 1)] {
+    for (call, least) in [("write", 3), ("fsync", 5), ("symlinkat", 1)] {
         let mut failed = 0;
         loop {
             let inject = format!("inject={call}:error=ENOSPC:when={}", failed + 1);

@@ -21,7 +21,7 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 type Body = fn(&mut Session) -> Verdict;
 
 fn main() -> ExitCode {
-    let bodies: [(&str, Body); 12] = [
+    let bodies: [(&str, Body); 13] = [
         ("verbs", verbs),
         ("options", options),
         ("profiles", profiles),
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         ("keys_and_variables", keys_and_variables),
         ("files", files),
         ("sandboxes", sandboxes),
+        ("layers", layers),
         ("a_command_in_a_sandbox", a_command_in_a_sandbox),
         ("the_command", the_command),
         ("a_command_called_like_a_verb", a_command_called_like_a_verb),
@@ -173,6 +174,17 @@ fn sandboxes(session: &mut Session) -> Verdict {
     session.offers("sbx limit tests ", &["memory=", "cpus=", "pids="])?;
     session.offers_not("sbx limit tests ", &["tests", "timeout="])?;
     session.becomes("sbx limit -q tests sw", "sbx limit -q tests swap=")
+}
+
+/// Those that are kept.
+fn layers(session: &mut Session) -> Verdict {
+    for line in ["sbx diff ", "sbx apply ", "sbx diff --patch "] {
+        session.offers(line, &["project-1", "project-2"])?;
+    }
+    session.offers_not("sbx stop ", &["project-1"])?;
+    session.becomes("sbx apply -q project-2", "sbx apply -q project-2 ")?;
+    session.offers("sbx diff --pa", &["--patch"])?;
+    session.offers_not("sbx apply --pa", &["--patch"])
 }
 
 /// It is completed like that of a run, behind the sandbox's name.

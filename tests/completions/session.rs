@@ -91,6 +91,9 @@ impl<'a> Session<'a> {
     /// Starts a shell in a project directory with some files.
     pub(crate) fn start(user: &'a User, shell: Shell, script: Script) -> Result<Self, Failed> {
         user.put("home/.config/sbx/profiles/mine.toml", "schema = 1\n")?;
+        for layer in ["project-1", "project-2"] {
+            user.mkdir(format!("home/.local/state/sbx/layers/{layer}"))?;
+        }
         for file in [
             "own.toml",
             "layers/top.toml",
