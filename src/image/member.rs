@@ -147,7 +147,10 @@ fn member<R: Read>(entry: &tar::Entry<'_, R>, kind: u8, extensions: Extensions) 
         b'6' => Kind::Fifo,
         b'S' => return Err(wrong("a sparse file, which no image holds")),
         other => {
-            return Err(wrong(format!("a member of the unknown type {}", char::from(other).escape_default())));
+            return Err(wrong(format!(
+                "a member of the unknown type {}",
+                char::from(other).escape_default()
+            )));
         }
     };
     let size = entry.size();

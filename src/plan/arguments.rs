@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::entries::{self, Layout};
 use super::error::PlanError;
+use super::image::Asked;
 use super::mount::{Access, BindSource, Mount, MountOp};
 use crate::host::{Host, NamedFile, WorkingDirectory};
 use crate::profile::{ArgumentsMode, Profile};
@@ -81,8 +82,14 @@ pub(super) struct Shown {
     dest: PathBuf,
 }
 
-/// The command, its words changed where they would name another file inside.
-pub(super) fn words(command: &[OsString], shown: &[Shown], host: &Host, directory: &Path) -> Vec<OsString> {
+/// The command, its words changed where they would name another file inside, with what an image has of it.
+pub(super) fn words(
+    command: &[OsString],
+    shown: &[Shown],
+    host: &Host,
+    directory: &Path,
+    image: &Option<Asked<'_>>,
+) -> Vec<OsString> {
     let stays = matches!(&host.cwd, WorkingDirectory::Known(cwd) if cwd == directory);
     let mut words = command.to_vec();
     for Shown { file, dest } in shown {
@@ -91,5 +98,5 @@ pub(super) fn words(command: &[OsString], shown: &[Shown], host: &Host, director
             *word = file.word_for(dest);
         }
     }
-    words
+    Asked::command(image, words)
 }

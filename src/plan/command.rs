@@ -1,7 +1,7 @@
 //! Where a program is looked for inside.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,18 @@ pub fn candidates(command: &OsStr, search: &OsStr, directory: &Path) -> Vec<Path
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(command))
         .collect()
+}
+
+/// Where the command is looked for.
+pub(super) fn of_environment(
+    command: &[OsString],
+    environment: &[super::Variable],
+    directory: &Path,
+) -> Vec<PathBuf> {
+    let search =
+        environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
+    let of = |program: &OsString| candidates(program, search.unwrap_or(OsStr::new("")), directory);
+    command.first().map_or_else(Vec::new, |program| of(program))
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::Variable;
 use super::command::DEFAULT_PATH;
 use super::error::PlanError;
 use super::image::Asked;
+use super::{Directory, Variable};
 use crate::host::{Host, WorkingDirectory};
 use crate::invocation::Invocation;
 use crate::profile::value::{EnvironmentPattern, PathTemplate, Token};
@@ -21,7 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) user: &'a str,
     pub(super) runtime_dir: &'a Path,
     pub(super) desktop: &'a [Variable],
-    pub(super) image: Option<&'a Asked<'a>>,
+    pub(super) image: &'a Option<Asked<'a>>,
 }
 
 impl Facts<'_> {
@@ -49,6 +49,7 @@ pub(super) fn resolve(
     invocation: &Invocation,
     host: &Host,
     facts: &Facts<'_>,
+    directory: &Setting<Directory>,
 ) -> Result<Vec<Variable>, PlanError> {
     let mut variables: BTreeMap<OsString, (OsString, Origin)> = BTreeMap::new();
     let mut put = |name: OsString, value: OsString, origin: &Origin| {
@@ -66,7 +67,7 @@ pub(super) fn resolve(
         }
     };
     keep(usual, &mut put);
-    if let Some(image) = facts.image {
+    if let Some(image) = facts.image.as_ref() {
         image.variables().for_each(|(name, value)| put(name, value, &image.origin));
     }
     keep(asked, &mut put);
@@ -95,5 +96,17 @@ pub(super) fn resolve(
         put(flag.name.clone(), value, &origin);
     }
     let variables = variables.into_iter().map(|(name, (value, origin))| Variable { name, value, origin });
-    Ok(variables.collect())
+    Ok(set_pwd(variables.collect(), directory))
+}
+
+/// The same with the directory that the payload starts in.
+fn set_pwd(mut environment: Vec<Variable>, directory: &Setting<Directory>) -> Vec<Variable> {
+    environment.retain(|variable| variable.name != "PWD");
+    environment.push(Variable {
+        name: "PWD".into(),
+        value: directory.value.0.clone().into_os_string(),
+        origin: directory.origin.clone(),
+    });
+    environment.sort_by(|left, right| left.name.cmp(&right.name));
+    environment
 }

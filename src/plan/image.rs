@@ -58,14 +58,12 @@ impl<'a> Asked<'a> {
         Ok(Some(Self { image, origin: origin.clone() }))
     }
 
-    /// The words in front of the typed command, and those in its place where none is typed.
-    pub(super) fn words(&self, typed: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
-        let defaults = &self.image.defaults;
-        let words = |words: &[String]| words.iter().map(OsString::from).collect();
-        (
-            words(&defaults.entrypoint),
-            if typed.is_empty() { words(&defaults.command) } else { typed.to_vec() },
-        )
+    /// The command with what the image has of it: what every command follows, and what takes the place of one that is not typed.
+    pub(super) fn command(image: &Option<Self>, typed: Vec<OsString>) -> Vec<OsString> {
+        let Some(defaults) = image.as_ref().map(|asked| &asked.image.defaults) else { return typed };
+        let words = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let rest = if typed.is_empty() { words(&defaults.command) } else { typed };
+        [words(&defaults.entrypoint), rest].concat()
     }
 
     /// Where it starts, if the image says.

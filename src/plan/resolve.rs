@@ -1,7 +1,7 @@
 //! From what was asked for to what will be done. Pure: the same three values give the same plan on any machine.
 #![forbid(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::base::{self, Base};
@@ -74,15 +74,12 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
 /// [`PlanError`]: nothing was touched.
 pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Plan, PlanError> {
     unbuilt::refuse(profile, invocation)?;
-    let identity = identity(profile, host);
-    let user = if identity.uid == 0 { "root" } else { &host.user };
-    let home = home_inside(host, user)?;
+    let (identity, user, home) = who(profile, host)?;
     let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.uid));
     let namespaces = namespaces(profile, invocation, host)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
     let root = roots::resolve(&profile.filesystem, invocation, &tokens(host, &home))?;
     let image = Asked::of(host, &root.origin, &identity, profile.privileges.uid.value)?;
-    let image = image.as_ref();
     let base = Base {
         profile,
         host,
@@ -95,18 +92,14 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         root: &root,
     };
     let desktop = desktop::resolve(profile, host, &runtime_dir)?;
-    let own = desktop.mounts.into_iter().chain(image.and_then(Asked::mount)).collect();
-    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, own)?;
+    let mut layout = layout(profile, invocation, &tokens(host, &home), &base, desktop.mounts, &image)?;
     let shown = arguments::show(&mut layout, profile, host, &runtime_dir)?;
-    let registry = registry(host, &mut layout);
-    let said = image.and_then(Asked::directory);
-    let directory = directory(profile, invocation, host, &home, &layout, said)?;
-    let facts = Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables, image };
-    let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &directory);
+    let directory = directory(profile, invocation, host, &home, &layout, &image)?;
+    let facts =
+        Facts { home: &home, user, runtime_dir: &runtime_dir, desktop: &desktop.variables, image: &image };
+    let environment = environment::resolve(profile, invocation, host, &facts, &directory)?;
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
-    let (mut command, typed) = image
-        .map_or_else(|| (Vec::new(), invocation.command.clone()), |image| image.words(&invocation.command));
-    command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
+    let command = arguments::words(&invocation.command, &shown, host, &directory.value.0, &image);
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -115,6 +108,7 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         namespaces,
         hostname,
         root: bounded(&root),
+        registry: registry(host, &mut layout),
         mounts: layout.into_mounts(),
         mount_points_on_host: false,
         guarded: guarded(host),
@@ -125,10 +119,9 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         limits,
         cgroup,
         name: name(invocation)?,
-        registry,
         report: invocation.report,
         exposed: desktop.exposed,
-        candidates: candidates(&command, &environment, &directory.value.0),
+        candidates: command::of_environment(&command, &environment, &directory.value.0),
         environment,
         terminal: profile.terminal.clone(),
         background: profile.background.clone(),
@@ -160,11 +153,13 @@ fn identity(profile: &Profile, host: &Host) -> Identity {
     }
 }
 
-/// The home directory inside: at the same path as outside, except where that is the root itself.
-fn home_inside(host: &Host, user: &str) -> Result<PathBuf, PlanError> {
+/// The ids, the user's name, and the home directory inside: at the same path as outside, except where that is the root itself.
+fn who<'a>(profile: &Profile, host: &'a Host) -> Result<(Identity, &'a str, PathBuf), PlanError> {
+    let identity = identity(profile, host);
+    let user = if identity.uid == 0 { "root" } else { &host.user };
     match &host.home {
-        Some(home) if home.as_path() == Path::new("/") => Ok(Path::new("/home").join(user)),
-        Some(home) => Ok(entries::normalize(home)),
+        Some(home) if home.as_path() == Path::new("/") => Ok((identity, user, Path::new("/home").join(user))),
+        Some(home) => Ok((identity, user, entries::normalize(home))),
         None => Err(PlanError::NoHome),
     }
 }
@@ -201,11 +196,17 @@ fn layout(
     tokens: &Tokens<'_>,
     base: &Base<'_>,
     desktop: Vec<Mount>,
+    image: &Option<Asked<'_>>,
 ) -> Result<Layout, PlanError> {
     let host = tokens.host;
     check_private_home(profile, host)?;
     let mut layout = Layout::new(base.mounts());
-    for mount in desktop.into_iter().chain(toolchains::mounts(profile, host)).chain(delegated(profile)) {
+    for mount in desktop
+        .into_iter()
+        .chain(toolchains::mounts(profile, host))
+        .chain(delegated(profile))
+        .chain(image.as_ref().and_then(Asked::mount))
+    {
         layout.add(0, mount);
     }
     let cwd = override_with(&profile.filesystem.cwd, &invocation.cwd, "--cwd");
@@ -303,7 +304,7 @@ fn directory(
     host: &Host,
     home: &Path,
     layout: &Layout,
-    said: Option<Setting<Directory>>,
+    image: &Option<Asked<'_>>,
 ) -> Result<Setting<Directory>, PlanError> {
     if let Some(path) = &invocation.chdir {
         let origin = Origin::Flag(format!("--chdir {}", crate::diag::escape(path)));
@@ -316,7 +317,7 @@ fn directory(
             WorkingDirectory::Unreadable(errno) => Err(PlanError::WorkingDirectoryUnreadable(*errno)),
         };
     }
-    if let Some(said) = said {
+    if let Some(said) = image.as_ref().and_then(Asked::directory) {
         return Ok(said);
     }
     let given = invocation.cwd.unwrap_or(profile.filesystem.cwd.value) != CwdMode::None;
@@ -326,25 +327,6 @@ fn directory(
         }
         _ => Ok(Setting::default_value(Directory(home.to_owned()))),
     }
-}
-
-/// Where the command is looked for.
-fn candidates(command: &[OsString], environment: &[super::Variable], directory: &Path) -> Vec<PathBuf> {
-    let search =
-        environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
-    let of = |program: &OsString| command::candidates(program, search.unwrap_or(OsStr::new("")), directory);
-    command.first().map_or_else(Vec::new, |program| of(program))
-}
-
-fn set_pwd(mut environment: Vec<super::Variable>, directory: &Setting<Directory>) -> Vec<super::Variable> {
-    environment.retain(|variable| variable.name != "PWD");
-    environment.push(super::Variable {
-        name: "PWD".into(),
-        value: directory.value.0.clone().into_os_string(),
-        origin: directory.origin.clone(),
-    });
-    environment.sort_by(|left, right| left.name.cmp(&right.name));
-    environment
 }
 
 fn privileges(invocation: &Invocation) -> Privileges {
