@@ -15,11 +15,14 @@ use super::store;
 use super::tree::{OPAQUE, open_directory};
 use crate::sys;
 
+/// What a layer's owners file says, by path.
+type Owners = BTreeMap<Vec<u8>, Owner>;
+
 /// The layers below, as they are in the store or about to be.
 #[derive(Debug, Default)]
 pub(super) struct Below {
     /// Where they are, lowest first, with what their owners are once somebody asked.
-    layers: Vec<(PathBuf, Option<BTreeMap<Vec<u8>, Owner>>)>,
+    layers: Vec<(PathBuf, Option<Owners>)>,
     /// What they are called.
     names: String,
 }

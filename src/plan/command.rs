@@ -33,7 +33,7 @@ pub(super) fn of_environment(
     let search =
         environment.iter().find(|variable| variable.name == "PATH").map(|path| path.value.as_os_str());
     let of = |program: &OsString| candidates(program, search.unwrap_or(OsStr::new("")), directory);
-    command.first().map_or_else(Vec::new, |program| of(program))
+    command.first().map_or_else(Vec::new, of)
 }
 
 #[cfg(test)]

@@ -25,7 +25,9 @@ fn umoci(user: &User, words: &[&str]) -> Verdict {
 /// Every entry below a directory, with all that umoci sets.
 fn listing(user: &User, place: &str) -> Result<String, libtest_mimic::Failed> {
     let script = "find ./* | sort | while read -r f; do stat -c '%n %a %F %Y %N' \"$f\"; case $f in ./bin*) ;; *) [ -f \"$f\" ] && [ ! -L \"$f\" ] && cat \"$f\";; esac; done; true";
-    let out = output(user.command("/usr/bin/busybox").args(["sh", "-c", script]).current_dir(user.dir().join(place)))?;
+    let out = output(
+        user.command("/usr/bin/busybox").args(["sh", "-c", script]).current_dir(user.dir().join(place)),
+    )?;
     out.exits(0)?;
     Ok(out.text())
 }
@@ -37,24 +39,33 @@ fn export(user: &User, words: &[&str]) -> Result<crate::common::Output, libtest_
 /// The trees that umoci unpacks of the image and of its export are the same, with deletions and long names in them.
 fn opened_again(user: &User) -> Verdict {
     let long = "l".repeat(150);
-    let first = busybox()?.dir("d", 0o711).file("d/gone", "x").dir("o", 0o755).file("o/old", "x").dir("p", 0o755);
+    let first =
+        busybox()?.dir("d", 0o711).file("d/gone", "x").dir("o", 0o755).file("o/old", "x").dir("p", 0o755);
     let first = first.file("p/one", "both\n").hard("p/two", b"p/one").link("p/link", b"../d//odd/./target");
-    let second = Layer::default().dir("d", 0o700).file("d/.wh.gone", "").dir("o", 0o750).file("o/.wh..wh..opq", "");
+    let second =
+        Layer::default().dir("d", 0o700).file("d/.wh.gone", "").dir("o", 0o750).file("o/.wh..wh..opq", "");
     let second = second.file("o/new", "new\n").pax("path", long.as_bytes()).file("x", "long\n");
     let second = second.pax("linkpath", long.as_bytes()).link("to-long", b"x");
-    let image = layout(user, "image", vec![first.into(), second.into()], r#""Cmd":["/bin/sh"],"Env":["A=1"]"#)?;
+    let image =
+        layout(user, "image", vec![first.into(), second.into()], r#""Cmd":["/bin/sh"],"Env":["A=1"]"#)?;
     import(user, &image, &["x:1"])?.exits(0)?;
     export(user, &["x:1", "out"])?.exits(0)?.stdout_is("")?;
     let inspected = output(user.command("skopeo").args(["inspect", "oci:out:1"]).current_dir(user.dir()))?;
     inspected.exits(0)?.stdout_has("\"A=1\"")?;
-    let copied = output(user.command("skopeo").args(["copy", "--quiet", "oci:out:1", "oci:copy:1"]).current_dir(user.dir()))?;
+    let copied = output(
+        user.command("skopeo").args(["copy", "--quiet", "oci:out:1", "oci:copy:1"]).current_dir(user.dir()),
+    )?;
     copied.exits(0)?;
     umoci(user, &["unpack", "--rootless", "--image", "copy:1", "theirs"])?;
     // The layout made here has no tag: skopeo gives it one.
-    output(user.command("skopeo").args(["copy", "--quiet", "oci:image", "oci:tagged:1"]).current_dir(user.dir()))?.exits(0)?;
+    output(
+        user.command("skopeo").args(["copy", "--quiet", "oci:image", "oci:tagged:1"]).current_dir(user.dir()),
+    )?
+    .exits(0)?;
     umoci(user, &["unpack", "--rootless", "--image", "tagged:1", "wanted"])?;
     let (theirs, wanted) = (listing(user, "theirs/rootfs")?, listing(user, "wanted/rootfs")?);
-    if theirs != wanted || !wanted.contains("o/new") || wanted.contains("o/old") || wanted.contains("d/gone") {
+    if theirs != wanted || !wanted.contains("o/new") || wanted.contains("o/old") || wanted.contains("d/gone")
+    {
         return Err(format!("exported:\n{theirs}\nwanted:\n{wanted}").into());
     }
     // The same bytes each time.
@@ -114,7 +125,12 @@ fn owners_come_back(user: &User) -> Verdict {
 
 /// What sandboxes wrote is the topmost layer: deletions, directories made anew, changed files with the owners that they had.
 fn with_a_kept_layer(user: &User) -> Verdict {
-    let first = busybox()?.dir("d", 0o755).file("d/gone", "x").file("d/stays", "x").dir("o", 0o755).file("o/old", "x");
+    let first = busybox()?
+        .dir("d", 0o755)
+        .file("d/gone", "x")
+        .file("d/stays", "x")
+        .dir("o", 0o755)
+        .file("o/old", "x");
     let image = layout(user, "image", vec![first.pax("uid", b"33").file("owned", "x").into()], "")?;
     import(user, &image, &["x"])?.exits(0)?;
     let script = "rm /d/gone; rm -r /o; mkdir /o; echo new >/o/new; echo more >>/owned; ln -s here /link; rm /bin/sort";
@@ -122,7 +138,16 @@ fn with_a_kept_layer(user: &User) -> Verdict {
     export(user, &["x", "out", "--layer", "mine"])?.exits(0)?;
     umoci(user, &["unpack", "--rootless", "--image", "out:latest", "bundle"])?;
     let tree = listing(user, "bundle/rootfs")?;
-    for (part, there) in [("./o/new", true), ("new\n", true), ("./d/stays", true), ("xmore", true), ("'./link' -> 'here'", true), ("./d/gone", false), ("./o/old", false), ("./bin/sort", false)] {
+    for (part, there) in [
+        ("./o/new", true),
+        ("new\n", true),
+        ("./d/stays", true),
+        ("xmore", true),
+        ("'./link' -> 'here'", true),
+        ("./d/gone", false),
+        ("./o/old", false),
+        ("./bin/sort", false),
+    ] {
         if tree.contains(part) != there {
             return Err(format!("{part} in\n{tree}").into());
         }
@@ -135,7 +160,11 @@ fn with_a_kept_layer(user: &User) -> Verdict {
     let record = store.find("y").map_err(|error| error.to_string())?;
     let top = store.layer(record.layers.last().ok_or("no layer")?).map_err(|error| error.to_string())?;
     let owners: Vec<_> = sbx::image::owners(&top)?.collect::<Result<_, _>>()?;
-    if owners.iter().any(|owner| owner.path == b"owned" && owner.uid == 33) { Ok(()) } else { Err(format!("{owners:?}").into()) }
+    if owners.iter().any(|owner| owner.path == b"owned" && owner.uid == 33) {
+        Ok(())
+    } else {
+        Err(format!("{owners:?}").into())
+    }
 }
 
 fn refusals(user: &User) -> Verdict {
@@ -154,7 +183,9 @@ fn refusals(user: &User) -> Verdict {
     let layer = user.mkdir("home/.local/state/sbx/layers/busy/upper")?;
     let lock = fs::File::open(layer.parent().ok_or("a parent")?)?;
     lock.lock()?;
-    export(user, &["x", "out", "--layer", "busy"])?.exits(125)?.stderr_has("a sandbox is writing in this layer")?;
+    export(user, &["x", "out", "--layer", "busy"])?
+        .exits(125)?
+        .stderr_has("a sandbox is writing in this layer")?;
     drop(lock);
     export(user, &["x", "out", "--layer", "busy"])?.exits(0)?;
     Ok(())
@@ -177,7 +208,14 @@ fn pulled(user: &User) -> Verdict {
 
 fn nothing_to_pull(user: &User) -> Verdict {
     let missing = output(user.sbx().args(["image", "pull", "oci:/nonexistent/\u{1b}[2J", "x"]))?;
-    missing.exits(125)?.stdout_is("")?.stderr_has("cannot pull")?.stderr_has("skopeo says:")?.stderr_lacks("\u{1b}")?;
-    output(user.sbx().args(["image", "pull", "--", "--help"]))?.exits(125)?.stderr_has("no name comes of it")?;
+    missing
+        .exits(125)?
+        .stdout_is("")?
+        .stderr_has("cannot pull")?
+        .stderr_has("skopeo says:")?
+        .stderr_lacks("\u{1b}")?;
+    output(user.sbx().args(["image", "pull", "--", "--help"]))?
+        .exits(125)?
+        .stderr_has("no name comes of it")?;
     if crate::stage::stored(user).is_empty() { Ok(()) } else { Err("something is left".into()) }
 }

@@ -15,7 +15,14 @@ mod wrong;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases =
-        [hostile::cases(), wrong::cases(), formats::cases(), killed::cases(), run::cases(), made::cases(), exported::cases()];
+    let cases = [
+        hostile::cases(),
+        wrong::cases(),
+        formats::cases(),
+        killed::cases(),
+        run::cases(),
+        made::cases(),
+        exported::cases(),
+    ];
     common::run(cases.into_iter().flatten().collect())
 }
