@@ -133,6 +133,7 @@ fn command_line(words: &[OsString], search: &SearchPath, uid: u32, tally: &mut T
             | Action::Profiles(..)
             | Action::Doctor(..)
             | Action::Manage(..)
+            | Action::Image(..)
             | Action::Print(_),
         ) => Ok(()),
     }

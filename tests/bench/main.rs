@@ -3,7 +3,7 @@
 //!
 //! `BWRAP=path cargo bench`, with the shipped binary of `.ci/release`. `SBX=path` measures another one, `ROUNDS=N`
 //! takes more or fewer runs of each than 400, `QUICK=1` only shows that everything runs, `ONLY=limits` measures what limits
-//! cost and nothing else, as a guest does. Prints Markdown.
+//! cost and nothing else, as a guest does, `ONLY=images` what an import costs. Prints Markdown.
 //!
 //! The machine is never quiet enough for numbers that stand alone, so what is compared runs in turns, and the ratio of
 //! the medians is what counts. Started as root, it measures as an ordinary user.
@@ -12,6 +12,7 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod contender;
+mod images;
 mod limited;
 mod memory;
 mod sections;

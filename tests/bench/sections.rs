@@ -5,7 +5,7 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem, calls, limited, walls};
+use crate::{Effort, Problem, calls, images, limited, walls};
 
 pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
@@ -13,6 +13,9 @@ pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap",
 pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     if std::env::var_os("ONLY").is_some_and(|part| part == "limits") {
         return limited::starts(place, effort);
+    }
+    if std::env::var_os("ONLY").is_some_and(|part| part == "images") {
+        return images::imports(place, effort);
     }
     let floor = contender::floor(place);
     let (bwrap, sbx) = (contender::bwrap_same(place), contender::sbx_same(place)?);
@@ -22,6 +25,7 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     binds(place, effort)?;
     walls::each(place, effort)?;
     limited::starts(place, effort)?;
+    images::imports(place, effort)?;
     calls::inside_and_outside(place, effort)
 }
 

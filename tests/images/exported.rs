@@ -182,7 +182,8 @@ fn refusals(user: &User) -> Verdict {
     // A sandbox that writes there has the lock.
     let layer = user.mkdir("home/.local/state/sbx/layers/busy/upper")?;
     let lock = fs::File::open(layer.parent().ok_or("a parent")?)?;
-    lock.lock()?;
+    let lock =
+        nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
     export(user, &["x", "out", "--layer", "busy"])?
         .exits(125)?
         .stderr_has("a sandbox is writing in this layer")?;
