@@ -15,7 +15,7 @@ use super::store;
 use super::tree::{OPAQUE, open_directory};
 use crate::sys;
 
-/// Owners by path.
+/// What a layer's owners file says, by path.
 type Owners = BTreeMap<Vec<u8>, Owner>;
 
 /// The layers below, as they are in the store or about to be.

@@ -102,6 +102,7 @@ impl Stack<'_> {
     ) -> Result<Layer, ImageError> {
         let (layer, place) = match self.stored(&packed.diff_id)? {
             Some(there) => {
+                layer::fits(&there.0, bounds, left)?;
                 layer::check(packed, passed)?;
                 there
             }

@@ -17,6 +17,7 @@ use super::error::{ImageError, io_words};
 use super::found::Packed;
 use super::member::{self, Extensions, wrong};
 use super::owners::Owner;
+use super::store::Layer;
 use super::tree::Tree;
 use crate::diag::quote;
 
@@ -72,14 +73,8 @@ pub(super) fn unpack(
         let size = plain.bytes;
         let (bounded, diff_id) = plain.finish();
         match (result, bounded.over) {
-            (_, Some(over)) => return Err(fail(over.why(bounds), Some(over.hint()))),
-            (Err(Stop::TooMany), _) => {
-                let why = format!("the image has more than {} members", bounds.entries);
-                return Err(fail(
-                    why,
-                    Some("allow more with --max-entries, if it is to be trusted".to_owned()),
-                ));
-            }
+            (_, Some(over)) => return Err(over.error(&name, bounds)),
+            (Err(Stop::TooMany), _) => return Err(Over::Entries.error(&name, bounds)),
             (Err(Stop::At(path, error)), _) => {
                 return Err(fail(format!("{}: {}", quote(OsStr::from_bytes(&path)), io_words(&error)), None));
             }
@@ -94,6 +89,16 @@ pub(super) fn unpack(
     verify(Some(&packed.diff_id), &diff_id).map_err(|why| fail(format!("unpacked, {why}"), None))?;
     let is_of_stack = tree.finish(below).map_err(|error| fail(io_words(&error), None))?;
     Ok(Unpacked { size, entries, owners: tree.owners, is_of_stack })
+}
+
+/// Whether a layer that is stored already has room in what its image may still have.
+pub(super) fn fits(layer: &Layer, bounds: Bounds, left: Bounds) -> Result<(), ImageError> {
+    let over = match () {
+        () if layer.size > left.size => Over::Size,
+        () if layer.entries > left.entries => Over::Entries,
+        () => return Ok(()),
+    };
+    Err(over.error(&layer.diff_id, bounds))
 }
 
 /// Takes the digest of a blob that is not unpacked, as its layer is stored already.
@@ -164,24 +169,27 @@ impl<R: Read> Read for Watched<'_, R> {
 #[derive(Clone, Copy)]
 enum Over {
     Size,
+    Entries,
     Ratio,
 }
 
 impl Over {
-    fn why(self, bounds: Bounds) -> String {
-        match self {
-            Self::Size => format!("the image has more than {} bytes", bounds.size),
-            Self::Ratio => {
-                format!("it becomes more than {RATIO} times as long as it is: a decompression bomb")
-            }
-        }
-    }
-
-    fn hint(self) -> String {
-        match self {
-            Self::Size => "allow more with --max-size, if it is to be trusted".to_owned(),
-            Self::Ratio => "import it with layers that are not compressed, if it is to be trusted".to_owned(),
-        }
+    fn error(self, layer: &str, bounds: Bounds) -> ImageError {
+        let (why, hint) = match self {
+            Self::Size => (
+                format!("the image has more than {} bytes", bounds.size),
+                "allow more with --max-size, if it is to be trusted",
+            ),
+            Self::Entries => (
+                format!("the image has more than {} members", bounds.entries),
+                "allow more with --max-entries, if it is to be trusted",
+            ),
+            Self::Ratio => (
+                format!("it becomes more than {RATIO} times as long as it is: a decompression bomb"),
+                "import it with layers that are not compressed, if it is to be trusted",
+            ),
+        };
+        ImageError::Layer { layer: layer.to_owned(), why, hint: Some(hint.to_owned()) }
     }
 }
 

@@ -15,6 +15,7 @@ mod member;
 mod name;
 mod owners;
 mod pack;
+mod path;
 mod pull;
 mod spec;
 mod store;

@@ -21,6 +21,7 @@ use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, mkfifoat, symlinkat, unlin
 use super::below::Below;
 use super::member::{Kind, Member, wrong};
 use super::owners::{Attribute, Owner};
+use super::path::{c_string, join, lies_in, normal, split};
 use crate::{removal, sys};
 
 /// What overlayfs reads on a directory that covers all below it (`userxattr`).
@@ -325,44 +326,6 @@ fn set_attributes(file: impl AsFd, member: &Member) -> Result<Vec<Vec<u8>>> {
 
 fn is_settable(name: &[u8]) -> bool {
     name.starts_with(b"user.") && !INTERPRETED.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// A path below the layer's top: an absolute one starts there too, and nothing leads up.
-fn normal(path: &[u8]) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(path.len());
-    for component in path.split(|byte| *byte == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => return Err(wrong("its path has a `..`")),
-            name if name.contains(&0) => return Err(wrong("its path holds a NUL")),
-            name => {
-                if !out.is_empty() {
-                    out.push(b'/');
-                }
-                out.extend_from_slice(name);
-            }
-        }
-    }
-    if out.len() >= libc::PATH_MAX as usize { Err(Errno::ENAMETOOLONG.into()) } else { Ok(out) }
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
-}
-
-fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
-}
-
-fn lies_in(path: &[u8], above: &[u8]) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/'))
-}
-
-fn c_string(bytes: &[u8]) -> Result<CString> {
-    CString::new(bytes).map_err(|_| wrong("a name holds a NUL"))
 }
 
 /// A whiteout: a device node of the number 0:0, which everybody may make (Linux 5.8).

@@ -3,8 +3,8 @@
 //!
 //! `BWRAP=path cargo bench`, with the shipped binary of `.ci/release`. `SBX=path` measures another one, `ROUNDS=N`
 //! takes more or fewer runs of each than 400, `QUICK=1` only shows that everything runs, `ONLY=limits` measures what limits
-//! cost and nothing else, as a guest does, `ONLY=layers` what root filesystems of layers do, and `ONLY=changes` what showing
-//! changes does. Prints Markdown.
+//! cost and nothing else, as a guest does, `ONLY=layers` what root filesystems of layers do, `ONLY=changes` what showing
+//! changes does, and `ONLY=images` what an import does. Prints Markdown.
 //!
 //! The machine is never quiet enough for numbers that stand alone, so what is compared runs in turns, and the ratio of
 //! the medians is what counts. Started as root, it measures as an ordinary user.
@@ -14,6 +14,7 @@ mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 mod contender;
+mod images;
 mod layered;
 mod limited;
 mod memory;

@@ -5,7 +5,7 @@ use crate::memory::Resident;
 use crate::table::{Bound, head, row};
 use crate::timing::{Spread, interleaved};
 use crate::workplace::Workplace;
-use crate::{Effort, Problem, calls, changes, layered, limited, walls};
+use crate::{Effort, Problem, calls, changes, images, layered, limited, walls};
 
 pub(crate) const COLUMNS: [&str; 6] = ["", "median ms", "quartiles", "× bwrap", "bound", ""];
 
@@ -15,7 +15,8 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
         Ok("limits") => return limited::starts(place, effort),
         Ok("layers") => return layered::starts(place, effort),
         Ok("changes") => return changes::shown(place, effort),
-        Ok(other) => return Err(format!("ONLY is {other}, not limits, layers or changes")),
+        Ok("images") => return images::imports(place, effort),
+        Ok(other) => return Err(format!("ONLY is {other}, not limits, layers, changes or images")),
         Err(_) => {}
     }
     let floor = contender::floor(place);
@@ -28,6 +29,7 @@ pub(crate) fn timed(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     limited::starts(place, effort)?;
     layered::starts(place, effort)?;
     changes::shown(place, effort)?;
+    images::imports(place, effort)?;
     calls::inside_and_outside(place, effort)
 }
 

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod exported;
 mod formats;
 mod hostile;
 mod killed;
@@ -14,7 +15,14 @@ mod wrong;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases =
-        [hostile::cases(), wrong::cases(), formats::cases(), killed::cases(), run::cases(), made::cases()];
+    let cases = [
+        hostile::cases(),
+        wrong::cases(),
+        formats::cases(),
+        killed::cases(),
+        run::cases(),
+        made::cases(),
+        exported::cases(),
+    ];
     common::run(cases.into_iter().flatten().collect())
 }
