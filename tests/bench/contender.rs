@@ -25,7 +25,7 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    fn new(name: &str, program: &Path) -> Self {
+    pub(crate) fn new(name: &str, program: &Path) -> Self {
         Self { name: name.to_owned(), program: program.to_owned(), arguments: Vec::new(), input: None }
     }
 
@@ -41,7 +41,7 @@ impl Contender {
         self
     }
 
-    fn with<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub(crate) fn with<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
