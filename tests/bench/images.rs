@@ -20,9 +20,8 @@ pub(crate) fn imports(place: &Workplace, effort: Effort) -> Result<(), Problem> 
     let rounds = effort.rounds.div_ceil(40);
     make(place)?;
     let home = place.home();
-    let shell = |name: &str, script: String| {
-        Contender::new(name, Path::new("/bin/sh")).with(["-c".into(), script.into()])
-    };
+    let shell =
+        |name: &str, script: String| Contender::new(name, Path::new("/bin/sh")).with(["-c", script.as_str()]);
     let home = home.display();
     let umoci = shell(
         "umoci unpack --rootless",
