@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{Format, ImageVerb, TypedBounds};
 use crate::diag::escape;
+use crate::exec;
 use crate::host::Host;
 use crate::image::{self, Bounds, ImageError, Layer, Progress, Record, RunDefaults, Store};
 use crate::profile::value::in_units;
@@ -23,13 +24,15 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
         tell("\r\x1b[K");
         result.map(|record| format!("{}\n", escape(record.name)))
     };
+    let owned = |record| own(&store, record);
     match verb {
         ImageVerb::Import { path, name, bounds } => {
-            imported(image::import(&store, &path, name.as_deref(), of(bounds), shown))
+            imported(image::import(&store, &path, name.as_deref(), of(bounds), shown).and_then(owned))
         }
         ImageVerb::Pull { reference, name, bounds } => {
             let environment = &host.environment;
-            imported(image::pull(&store, &reference, name.as_deref(), of(bounds), environment, shown))
+            let pulled = image::pull(&store, &reference, name.as_deref(), of(bounds), environment, shown);
+            imported(pulled.and_then(owned))
         }
         ImageVerb::Export { name, path, layer } => {
             let kept = |name: &String| image::kept_layer(host.state_home.as_deref(), name);
@@ -65,11 +68,20 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
             Ok(String::new())
         }
         ImageVerb::Collect => {
-            let (removed, used) = store.collect()?;
+            let (removed, used) = store.collect(&exec::remove_with_owners)?;
             let used = if used > 0 { format!(", {used} still in use") } else { String::new() };
             Ok(format!("{removed} layers removed{used}\n"))
         }
     }
+}
+
+/// Gives the files of an image their owners, too, as far as they are among the caller's subordinate ids. One that has others runs
+/// without such ids alone, and says so when it is run with them.
+fn own(store: &Store, record: Record) -> Result<Record, ImageError> {
+    if let (true, Some(identity)) = (store.is_unowned(&record)?, exec::callers()) {
+        let _ = exec::within(&identity, || u8::from(store.own(&record).is_err()));
+    }
+    Ok(record)
 }
 
 fn of(typed: TypedBounds) -> Bounds {

@@ -125,7 +125,7 @@ impl Drop for Kept {
     fn drop(&mut self) {
         // What can't be removed now is when the next is made.
         if let Some((layers, name)) = &self.passing {
-            let _ = remove_with_owners(layers, name);
+            let _ = subordinate::remove(layers, name);
         } else if let Some(Changes { name, .. }) = self.changes.as_ref().filter(|_| self.is_empty()) {
             let layers = self.upper.ancestors().nth(2).map(open_directory);
             if let (Some(Ok(layers)), Ok(name)) = (layers, CString::new(name.as_bytes())) {
@@ -140,17 +140,7 @@ impl Drop for Kept {
 pub(super) fn discard(layers: &OwnedFd, name: &CStr) -> nix::Result<()> {
     let passing = CString::new(passing_name()).unwrap_or_default();
     renameat2(layers, name, layers, passing.as_c_str(), RenameFlags::RENAME_NOREPLACE)?;
-    remove_with_owners(layers, &passing)
-}
-
-/// Removes a layer, with the files of subordinate owners in it.
-fn remove_with_owners(layers: &OwnedFd, name: &CString) -> nix::Result<()> {
-    let Err(errno) = removal::remove(layers, name) else { return Ok(()) };
-    let Some(identity) = subordinate::callers() else { return Err(errno) };
-    match subordinate::within(&identity, || u8::from(removal::remove(layers, name).is_err())) {
-        Ok(0) => Ok(()),
-        _ => Err(errno),
-    }
+    subordinate::remove(layers, &passing)
 }
 
 /// Removes a layer that no sandbox writes, with all that is in it.

@@ -2,6 +2,7 @@
 //! for sbx's own work on files that have such owners.
 #![forbid(unsafe_code)]
 
+use std::ffi::CString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +22,7 @@ use crate::cgroup::wait;
 use crate::diag::{errno_words, escape};
 use crate::host::SubordinateIds;
 use crate::plan::{IdRange, Identity, Subordinate};
+use crate::removal;
 use crate::sys::process::{self, Change, Forked};
 
 /// Where distributions install them. Nobody but root can have put them there.
@@ -162,6 +164,19 @@ pub(crate) fn within(identity: &Identity, act: impl FnOnce() -> u8) -> Result<u8
                 Change::Signaled(_) | Change::Stopped(_) => Err(outside(Errno::EINTR)),
             }
         }
+    }
+}
+
+/// Removes a directory in another one with all that is in it, files of subordinate owners as well.
+///
+/// # Errors
+/// What the filesystem says.
+pub(crate) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
+    let Err(errno) = removal::remove(parent, name) else { return Ok(()) };
+    let Some(identity) = callers() else { return Err(errno) };
+    match within(&identity, || u8::from(removal::remove(parent, name).is_err())) {
+        Ok(0) => Ok(()),
+        _ => Err(errno),
     }
 }
 

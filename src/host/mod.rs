@@ -192,7 +192,7 @@ impl Host {
         if wanted.subordinate {
             self.subordinate = SubordinateIds::look(self.uid)?;
         }
-        self.look_at_image(wanted.image.as_deref()).map_err(HostError::Image)
+        self.look_at_image(wanted).map_err(HostError::Image)
     }
 
     /// Looks at cgroups, if anything of them is wanted.
@@ -201,9 +201,10 @@ impl Host {
         self.cgroups = wanted.map(looked);
     }
 
-    fn look_at_image(&mut self, name: Option<&str>) -> Result<(), ImageError> {
-        let Some(name) = name else { return Ok(()) };
-        self.image = Some(Image::look(&Store::of(self.data_home.as_deref())?, name)?);
+    fn look_at_image(&mut self, wanted: &Wanted) -> Result<(), ImageError> {
+        let Some(name) = &wanted.image else { return Ok(()) };
+        let store = Store::of(self.data_home.as_deref())?;
+        self.image = Some(Image::look(&store, name, wanted.subordinate)?);
         Ok(())
     }
 

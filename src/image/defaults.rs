@@ -9,6 +9,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::error::ImageError;
+use super::owned::OWNED;
 use super::spec::RunConfig;
 use super::store::{self, Held, Record, Store};
 use super::tree::{OPAQUE, open_directory};
@@ -61,15 +62,22 @@ pub struct Image {
 }
 
 impl Image {
-    /// Looks at an image.
+    /// Looks at an image; with the owners of its files where all ids of the caller's are mapped.
     ///
     /// # Errors
     /// [`ImageError`]: there is none, or its user is none that it has.
-    pub fn look(store: &Store, name: &str) -> Result<Self, ImageError> {
+    pub fn look(store: &Store, name: &str, with_owners: bool) -> Result<Self, ImageError> {
         let record = store.find(name)?;
         let mut layers = Vec::new();
+        if with_owners && store.is_unowned(&record)? {
+            return Err(ImageError::Unowned(record.name));
+        }
         for layer in record.layers.iter().rev() {
-            let tree = store.layer(layer)?.join("tree");
+            let place = store.layer(layer)?;
+            let (owned, tree) = (place.join(OWNED), place.join("tree"));
+            if with_owners && owned.exists() && !layers.contains(&owned) {
+                layers.push(owned);
+            }
             // One that is there twice adds nothing below itself, and the kernel takes none twice.
             if !layers.contains(&tree) {
                 layers.push(tree);

@@ -71,6 +71,8 @@ pub enum ImageError {
         /// What to do.
         hint: Option<String>,
     },
+    /// Its layers have no trees with the owners of its files, which a sandbox with subordinate ids needs.
+    Unowned(String),
     /// There is no home directory.
     NoHome,
 }
@@ -118,6 +120,11 @@ impl fmt::Display for ImageError {
             Self::User { user, why } => write!(f, "cannot run as the image's user {}: {why}", quote(user)),
             Self::Export { path, why, .. } => write!(f, "cannot export to {}: {why}", quote(path)),
             Self::Pull { reference, why, .. } => write!(f, "cannot pull {}: {why}", quote(reference)),
+            Self::Unowned(name) => write!(
+                f,
+                "cannot run the image {} with subordinate ids: an owner of its files is none of them, or it was imported without",
+                quote(name)
+            ),
             Self::NoHome => f.write_str(
                 "cannot find the image store: HOME is not an absolute path and the user database has none",
             ),
@@ -138,6 +145,7 @@ impl Diagnose for ImageError {
             ),
             Self::Absent { nearest: Some(nearest), .. } => Some(format!("did you mean {}?", quote(nearest))),
             Self::Absent { .. } => Some("see what there is with `sbx image list`".to_owned()),
+            Self::Unowned(_) => Some("import it once more; more ids are given by root with usermod --add-subuids and --add-subgids".to_owned()),
             Self::NoHome => Some("set HOME to an absolute path".to_owned()),
             Self::Store { .. } | Self::User { .. } => None,
         }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::error::{ImageError, errno};
-use super::name;
+use super::{name, owned};
 use crate::removal;
 
 /// What the names of what is being made begin with.
@@ -67,6 +67,9 @@ impl Record {
         self.layers.iter().map(|layer| layer.size).sum()
     }
 }
+
+/// How a directory is taken away with all that is in it.
+pub type Remove<'a> = &'a dyn Fn(&OwnedFd, &CString) -> nix::Result<()>;
 
 /// The store of a user.
 #[derive(Clone, Debug)]
@@ -169,6 +172,10 @@ impl Store {
 
     /// Removes what killed imports have left.
     pub(super) fn sweep(&self, _: &Locked) {
+        self.sweep_by(&removal::remove);
+    }
+
+    fn sweep_by(&self, remove: Remove<'_>) {
         for directory in [self.layers(), self.records()] {
             let Ok(parent) = open(&directory) else { continue };
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -181,10 +188,40 @@ impl Store {
                 if is_file {
                     let _ = fs::remove_file(entry.path());
                 } else if lock(&entry.path(), FlockArg::LockExclusiveNonblock).is_ok() {
-                    let _ = removal::remove(&parent, &c_name(&name));
+                    let _ = remove(&parent, &c_name(&name));
                 }
             }
         }
+    }
+
+    /// Makes the trees of owners that the layers of an image still lack, in a process where every id of the caller's is mapped.
+    ///
+    /// # Errors
+    /// [`ImageError::Store`]: an owner is not among those ids, or there is no room.
+    pub fn own(&self, record: &Record) -> Result<(), ImageError> {
+        let _lock = self.lock()?;
+        for layer in &record.layers {
+            let place = self.layer(layer)?;
+            let wrong = |error: &io::Error| ImageError::store(&place, errno(error));
+            if owned::is_missing(&place).map_err(|error| wrong(&error))? {
+                owned::make(&place).map_err(|error| wrong(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a layer of an image lacks one.
+    ///
+    /// # Errors
+    /// [`ImageError::Store`]: what is known of its owners can't be read.
+    pub fn is_unowned(&self, record: &Record) -> Result<bool, ImageError> {
+        for layer in &record.layers {
+            let place = self.layer(layer)?;
+            if owned::is_missing(&place).map_err(|error| ImageError::store(&place, errno(&error)))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts a layer in its place; one that is there already stays.
@@ -285,9 +322,9 @@ impl Store {
     ///
     /// # Errors
     /// [`ImageError::Store`]: with a record that can't be read nothing is removed.
-    pub fn collect(&self) -> Result<(usize, usize), ImageError> {
-        let lock_of_all = self.lock()?;
-        self.sweep(&lock_of_all);
+    pub fn collect(&self, remove: Remove<'_>) -> Result<(usize, usize), ImageError> {
+        let _lock_of_all = self.lock()?;
+        self.sweep_by(remove);
         let mut needed = Vec::new();
         for record in self.list()? {
             for layer in &record.layers {
@@ -312,7 +349,7 @@ impl Store {
             let gone = layers.join(format!("{IMPORTING}gone-{}", std::process::id()));
             fs::rename(entry.path(), &gone).map_err(|error| wrong(errno(&error)))?;
             let name = c_name(gone.file_name().unwrap_or_default());
-            removal::remove(&parent, &name).map_err(&wrong)?;
+            remove(&parent, &name).map_err(&wrong)?;
             removed += 1;
         }
         Ok((removed, used))

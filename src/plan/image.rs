@@ -42,16 +42,15 @@ impl<'a> Asked<'a> {
             let why = format!("cannot run the image {}: its configuration holds a NUL", quote(&image.name));
             return Err(conflict(why, "make the image anew"));
         }
-        if map == UidMap::Subordinate {
-            // Its files have the caller as their owner, all of them.
-            return Err(PlanError::NotBuilt {
-                what: "privileges.uid = \"subordinate\" with an image".to_owned(),
-                origin: origin.clone(),
-            });
-        }
         let (uid, gid) = image.user;
         // Root of the image is whoever its one user is.
         let is_root = (uid, gid) == (0, 0);
+        if map == UidMap::Subordinate && !is_root {
+            return Err(PlanError::NotBuilt {
+                what: "an image's own user with privileges.uid = \"subordinate\"".to_owned(),
+                origin: origin.clone(),
+            });
+        }
         if !is_root && (uid, gid) != (identity.uid, identity.gid) {
             let why = format!(
                 "cannot run the image {} as its user {}: the sandbox has no uid but {} and no gid but {}, not {uid} and {gid}",
@@ -60,7 +59,7 @@ impl<'a> Asked<'a> {
                 identity.uid,
                 identity.gid
             );
-            return Err(conflict(why, "map more ids: --set privileges.uid=subordinate"));
+            return Err(conflict(why, "give the image another user, or none, when it is made"));
         }
         Ok(Some(Self { image, origin: origin.clone() }))
     }

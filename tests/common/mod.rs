@@ -35,7 +35,7 @@ mod trials;
 mod wait;
 
 pub use account::{Account, User};
-pub use need::Need;
+pub use need::{Need, first_id};
 pub use running::{Output, Running, output, output_with_input, output_within};
 pub use scratch::{Scratch, hello_source, source_dir};
 pub use snapshot::Snapshot;

@@ -19,6 +19,8 @@ pub enum Need {
     UserManager,
     /// A cgroup v2 subtree with memory, cpu and pids that this user may manage.
     Delegation,
+    /// Subordinate ids, of users and of groups, and what maps them.
+    SubordinateIds,
     /// Anything else: `None`, or the reason why the machine hasn't got it.
     Other(fn(&Account) -> Option<String>),
 }
@@ -40,6 +42,7 @@ impl Need {
             Self::Kernel(major, minor) => kernel(major, minor),
             Self::UserManager => user_manager(account),
             Self::Delegation => user_manager(account).or_else(|| delegation(account)),
+            Self::SubordinateIds => subordinate_ids(account),
             Self::Other(check) => check(account),
         }
     }
@@ -48,6 +51,23 @@ impl Need {
     pub(super) fn only_a_guest_has_it(&self) -> bool {
         matches!(self, Self::Kernel(..) | Self::Device(_) | Self::UserManager | Self::Delegation)
     }
+}
+
+fn subordinate_ids(account: &Account) -> Option<String> {
+    let missing = |file: &&str| first_id(file, account.uid()).is_none();
+    let none = ["/etc/subuid", "/etc/subgid"].into_iter().find(missing);
+    none.map(|file| format!("no ids in {file}")).or_else(|| Need::Program("newuidmap").missing(account))
+}
+
+/// The first subordinate id of this user in `/etc/subuid` or `/etc/subgid`.
+pub fn first_id(file: &str, uid: u32) -> Option<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let name =
+        fields.into_iter().find(|fields| fields.get(2) == Some(&uid.to_string().as_str()))?[0].to_owned();
+    let ranges = fs::read_to_string(file).ok()?;
+    let own = ranges.lines().find_map(|line| line.strip_prefix(&format!("{name}:")).map(str::to_owned))?;
+    own.split(':').next()?.parse().ok()
 }
 
 fn device(path: &str, account: &Account) -> Option<String> {

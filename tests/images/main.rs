@@ -8,6 +8,7 @@ mod formats;
 mod hostile;
 mod killed;
 mod made;
+mod owned;
 mod run;
 mod stage;
 mod wrong;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         run::cases(),
         made::cases(),
         exported::cases(),
+        owned::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())
 }

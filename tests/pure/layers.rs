@@ -14,7 +14,7 @@ const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("verbs", &["cli", "diag", "exec", "host", "invocation", "layers", "manage", "profile", "registry"]),
     ("diag", &[]),
     ("removal", &[]),
-    ("images", &["cli", "diag", "host", "image", "profile"]),
+    ("images", &["cli", "diag", "exec", "host", "image", "profile"]),
     ("image", &["removal", "sys", "diag"]),
     ("cgroup", &[]),
     ("profile", &["diag"]),

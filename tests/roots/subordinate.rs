@@ -2,7 +2,8 @@
 
 use crate::common::process::{Status, descendants};
 use crate::common::{
-    Account, Case, Need, Output, Running, Snapshot, User, Verdict, case, output, output_within, source_dir,
+    Account, Case, Need, Output, Running, Snapshot, User, Verdict, case, first_id, output, output_within,
+    source_dir,
 };
 use crate::stage::{kept, root, script};
 use libtest_mimic::Failed;
@@ -13,8 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mapped =
-        |case: Case| case.only_as_user().needs(Need::Program("newuidmap")).needs(Need::Other(no_ids));
+    let mapped = |case: Case| case.only_as_user().needs(Need::SubordinateIds);
     let in_debian = |case: Case| mapped(case).needs(Need::Other(no_debian));
     vec![
         mapped(case!(ids_and_capabilities_are_as_planned)),
@@ -29,22 +29,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(capabilities_of_a_single_id),
         case!(accounts_of_the_sandboxs_own),
     ]
-}
-
-/// The first subordinate id of the account in such a file.
-fn first_id(file: &str, uid: u32) -> Option<u32> {
-    let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let name =
-        fields.into_iter().find(|fields| fields.get(2) == Some(&uid.to_string().as_str()))?[0].to_owned();
-    let ranges = fs::read_to_string(file).ok()?;
-    let own = ranges.lines().find_map(|line| line.strip_prefix(&format!("{name}:")).map(str::to_owned))?;
-    own.split(':').next()?.parse().ok()
-}
-
-fn no_ids(account: &Account) -> Option<String> {
-    let missing = |file: &&str| first_id(file, account.uid()).is_none();
-    ["/etc/subuid", "/etc/subgid"].iter().find(|file| missing(file)).map(|file| format!("no ids in {file}"))
 }
 
 fn archive() -> PathBuf {
