@@ -213,7 +213,7 @@ fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
 }
 
 fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
-    let NewLayer { place, layers, stem, under, record } = new;
+    let NewLayer { place, layers, stem, under, mut record } = new;
     let mut kept = passing(&place, layers)?;
     let upper = open_directory(&kept.upper)?;
     sys_mount::hold_attributes(&upper)?;
@@ -223,7 +223,11 @@ fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
     let (read, written) =
         (time(under.st_atime, under.st_atime_nsec), time(under.st_mtime, under.st_mtime_nsec));
     futimens(&upper, &read, &written)?;
-    let mode = fstat(&upper)?.st_mode;
+    let status = fstat(&upper)?;
+    // Where times of files are finer than that clock (Linux 6.13), they still come one after the other.
+    record.created =
+        record.created.max(i128::from(status.st_ctime) * 1_000_000_000 + i128::from(status.st_ctime_nsec));
+    let mode = status.st_mode;
     let directory = record.directory.clone();
     let made = kept.upper.parent().unwrap_or(layers).to_owned();
     record.write(&made).map_err(errno_of)?;

@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
     pub(crate) fn start(user: &'a User, shell: Shell, script: Script) -> Result<Self, Failed> {
         user.put("home/.config/sbx/profiles/mine.toml", "schema = 1\n")?;
         for layer in ["project-1", "project-2"] {
-            user.mkdir(format!("home/.local/state/sbx/layers/{layer}"))?;
+            user.mkdir(format!("home/.local/state/sbx/layers/{layer}/upper"))?;
         }
         for file in [
             "own.toml",
