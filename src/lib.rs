@@ -46,7 +46,7 @@ use deadline::Deadline;
 use diag::{Diagnose, Severity};
 use doctor::DoctorError;
 use exec::{ExecError, Finished, Outcome, Started};
-use host::{Host, HostError, WorkingDirectory};
+use host::{Host, HostError, SubordinateIds, WorkingDirectory};
 use image::{Held, Image};
 use invocation::Invocation;
 use plan::{Plan, PlanError};
@@ -270,8 +270,12 @@ fn check_file(
     search: &SearchPath,
 ) -> Result<(Profile, Vec<profile::Warning>), Error> {
     let (profile, warnings) = load::check(file, search, host.uid).map_err(Error::Profile)?;
-    // Planned for a directory that every machine has and no rule forbids, so that only the profile is judged.
-    let host = Host { cwd: WorkingDirectory::Known("/nonexistent/project".into()), ..host.clone() };
+    // Planned for a directory that every machine has and no rule forbids, and ids that not every user has, so that only the
+    // profile is judged.
+    let cwd = WorkingDirectory::Known("/nonexistent/project".into());
+    let ids = vec![(100_000, 65_536)];
+    let subordinate = SubordinateIds { uids: ids.clone(), gids: ids };
+    let host = Host { cwd, subordinate, ..host.clone() };
     plan::resolve(&profile, &Invocation::default(), &host).map_err(Error::Plan)?;
     Ok((profile, warnings))
 }

@@ -1,7 +1,7 @@
 //! A kill at any moment: the next `sbx apply` makes of it what one that was not killed makes.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::stage::{Ground, NAME, OVERLAY, equal, timeless};
+use crate::stage::{Ground, NAME, OVERLAY, clear, equal, timeless};
 use libtest_mimic::Failed;
 use std::fs;
 
@@ -65,7 +65,7 @@ fn fresh(user: &User) -> Result<Ground<'_>, Failed> {
     let layers = user.home().join(".local");
     for directory in [user.project(), layers] {
         if directory.exists() {
-            fs::remove_dir_all(&directory)?;
+            clear(user, &directory)?;
         }
     }
     user.mkdir(user.project())?;

@@ -2,10 +2,9 @@
 //! is what the program saw.
 
 use crate::common::{Case, User, Verdict, case};
-use crate::stage::{Ground, OVERLAY, equal, tree, untimed};
+use crate::stage::{Ground, OVERLAY, clear, equal, tree, untimed};
 use libtest_mimic::Failed;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -125,7 +124,7 @@ fn many_seeds(user: &User) -> Verdict {
 fn one(user: &User, fill: &str, script: &str) -> Result<usize, Failed> {
     for directory in [user.project(), user.home().join(".local")] {
         if directory.exists() {
-            fs::remove_dir_all(&directory)?;
+            clear(user, &directory)?;
         }
     }
     user.mkdir(user.project())?;

@@ -1,8 +1,7 @@
 //! What stands in the way: nothing is changed then, and everything that does is listed.
 
 use crate::common::{Case, Need, User, Verdict, case, output};
-use crate::stage::{Ground, OVERLAY, equal, tree};
-use std::fs;
+use crate::stage::{Ground, OVERLAY, clear, equal, tree};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -43,7 +42,7 @@ fn changed_meanwhile(user: &User) -> Verdict {
     let ground = Ground::new(user, FILL)?;
     for (change, line) in MEANWHILE {
         for directory in [&ground.dir, &ground.layer] {
-            let _ = fs::remove_dir_all(directory);
+            clear(user, directory)?;
         }
         user.mkdir(&ground.dir)?;
         let ground = Ground::new(user, FILL)?;
@@ -191,7 +190,7 @@ fn a_write_that_fails(user: &User) -> Verdict {
             output.check(ground.left_over().is_empty(), || format!("{:?} gone", ground.left_over()))?;
         }
         for directory in [&ground.dir, &ground.layer] {
-            let _ = fs::remove_dir_all(directory);
+            clear(user, directory)?;
         }
         user.mkdir(&ground.dir)?;
         ground = Ground::new(user, FILL)?;
