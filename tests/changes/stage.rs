@@ -215,6 +215,6 @@ pub(crate) fn timeless(dir: &Path) -> Result<BTreeMap<PathBuf, String>, Failed> 
 /// Removes a directory with whatever modes there are in it: the kernel's work dir lets nobody in.
 pub(crate) fn clear(user: &User, directory: &Path) -> Result<(), Failed> {
     let script = "chmod -R u+rwX -- \"$0\"; rm -rf -- \"$0\"";
-    output(user.command("sh").args(["-c", script]).arg(directory))?.exits(0)?;
+    output(user.command("sh").current_dir(user.dir()).args(["-c", script]).arg(directory))?.exits(0)?;
     Ok(())
 }
