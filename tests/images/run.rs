@@ -22,12 +22,12 @@ fn stage(user: &User, name: &str, config: &str, top: Layer) -> Verdict {
 }
 
 fn defaults(user: &User) -> Verdict {
-    let config = r#""Entrypoint":["/bin/sh","-c"],"Cmd":["pwd; echo $A $B $PATH"],"Env":["A=image","B=image","PATH=/bin","HOME=/no","bad"],"WorkingDir":"/work/here""#;
+    let config = r#""Entrypoint":["/bin/sh","-c"],"Cmd":["pwd; echo $A $B $PATH"],"Env":["A=image","B=image","PATH=/bin","HOME=/no","bad"],"WorkingDir":"/srv/here""#;
     stage(user, "all", config, Layer::default().file("top", "x"))?;
-    run(user, "all", &[])?.exits(0)?.stdout_is("/work/here\nimage image /bin\n")?;
-    run(user, "all", &["--env", "B=mine"])?.exits(0)?.stdout_is("/work/here\nimage mine /bin\n")?;
+    run(user, "all", &[])?.exits(0)?.stdout_is("/srv/here\nimage image /bin\n")?;
+    run(user, "all", &["--env", "B=mine"])?.exits(0)?.stdout_is("/srv/here\nimage mine /bin\n")?;
     run(user, "all", &["--set", "environment.set={ A = 'profile' }"])?
-        .stdout_is("/work/here\nprofile image /bin\n")?;
+        .stdout_is("/srv/here\nprofile image /bin\n")?;
     // A command stands in the place of the image's, after its entry point.
     run(user, "all", &["cat /etc/passwd; exit 7"])?.exits(7)?.stdout_has("somebody:x:4242")?;
     run(user, "all", &["--chdir", "/etc", "pwd"])?.exits(0)?.stdout_is("/etc\n")?;
@@ -40,7 +40,7 @@ fn defaults(user: &User) -> Verdict {
     stage(user, "nul", r#""Cmd":["/bin/echo","a\u0000b"]"#, Layer::default().file("top", "x"))?;
     run(user, "nul", &[])?.exits(125)?.stderr_has("its configuration holds a NUL")?;
     let explained = output(user.sbx().args(["explain", "--root", "image:all"]))?;
-    explained.exits(0)?.stdout_has("/bin/sh -c pwd")?.stdout_has("/work/here")?;
+    explained.exits(0)?.stdout_has("/bin/sh -c pwd")?.stdout_has("/srv/here")?;
     Ok(())
 }
 
