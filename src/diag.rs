@@ -184,6 +184,23 @@ fn edit_distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// Rows under each other, each column as wide as its widest cell.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let pad = if column + 1 < row.len() { width(column) + 2 } else { 0 };
+            let _ = write!(line, "{cell:<pad$}");
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

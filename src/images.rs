@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::cli::{Format, ImageVerb, TypedBounds};
-use crate::diag::escape;
+use crate::diag::{aligned, escape};
 use crate::exec;
 use crate::host::Host;
 use crate::image::{self, Bounds, ImageError, Layer, Progress, Record, RunDefaults, Store};
@@ -35,7 +35,8 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
             imported(pulled.and_then(owned))
         }
         ImageVerb::Export { name, path, layer } => {
-            let kept = |name: &String| image::kept_layer(host.state_home.as_deref(), name);
+            let layers = host.layers();
+            let kept = |name: &String| image::kept_layer(layers.as_deref(), name);
             let layer = layer.as_ref().map(kept).transpose()?;
             image::export(&store, &name, &path, layer.as_deref())?;
             Ok(String::new())
@@ -132,14 +133,13 @@ impl<'a> Listed<'a> {
 }
 
 fn list(records: &[Record]) -> String {
-    let width = records.iter().map(|record| record.name.len()).max().unwrap_or(0).max("NAME".len());
-    let mut out = format!("{:<width$}  LAYERS  SIZE    DIGEST\n", "NAME");
-    for record in records {
-        let (layers, size) = (record.layers.len(), in_units(record.size()));
+    let mut rows = vec![["NAME", "LAYERS", "SIZE", "DIGEST"].map(str::to_owned).to_vec()];
+    rows.extend(records.iter().map(|record| {
         let digest: String = record.digest.chars().take("sha256:".len() + 12).collect();
-        let _ = writeln!(out, "{:<width$}  {layers:<6}  {size:<6}  {}", escape(&record.name), escape(digest));
-    }
-    out
+        let layers = record.layers.len().to_string();
+        vec![escape(&record.name), layers, in_units(record.size()), escape(digest)]
+    }));
+    aligned(&rows)
 }
 
 fn show(record: &Record) -> String {

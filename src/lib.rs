@@ -9,6 +9,7 @@
 //! The library exists for the tests, which edit a [`plan::Plan`] and run it; it promises no stable interface.
 
 mod answers;
+mod bytes;
 pub mod cause;
 pub mod cgroup;
 pub mod changes;

@@ -87,7 +87,7 @@ impl Apply<'_> {
 
     /// What an earlier `sbx apply` was about to do. One that had only made things ready has changed nothing, and is forgotten.
     fn journal(&self) -> Result<Option<Journal>, ChangesError> {
-        let path = || self.layer.path.join(super::layer::JOURNAL);
+        let path = || self.layer.path.join(crate::layers::JOURNAL);
         let journal = Journal::read(&self.layer.dir);
         let journal =
             journal.map_err(|error| ChangesError::Record { path: path(), why: error.to_string() })?;

@@ -13,8 +13,8 @@ use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::bytes;
-use super::layer::JOURNAL;
 use super::node::Node;
+use crate::layers::JOURNAL;
 
 /// The version of the file. Another one is not read.
 const VERSION: u32 = 1;

@@ -14,16 +14,13 @@ use super::error::ChangesError;
 use super::walk::{Trees, walk};
 use super::{Change, marks};
 use crate::host::Host;
-use crate::layers::{Kind, Record};
+use crate::layers::{JOURNAL, Kind, Record};
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Where the kernel's overlay keeps its own, with a mode that nobody else gives it.
 const KERNELS_WORK: &str = "work/work";
-
-/// What `sbx apply` is about to do.
-pub(super) const JOURNAL: &str = "journal";
 
 /// A layer, and the directory that it lies over.
 #[derive(Debug)]
@@ -45,7 +42,7 @@ pub struct Layer {
 /// # Errors
 /// [`ChangesError::NoPlace`].
 pub fn place(host: &Host) -> Result<PathBuf, ChangesError> {
-    host.state_home.as_ref().map(|home| home.join("sbx/layers")).ok_or(ChangesError::NoPlace)
+    host.layers().ok_or(ChangesError::NoPlace)
 }
 
 /// Opens a layer by its name.

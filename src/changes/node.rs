@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
-use crate::sys::attributes;
+use crate::sys::xattr;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -216,7 +216,7 @@ impl Directory {
             return Ok(found);
         }
         let path = self.path_of(name);
-        let list = attributes::list(&path)?;
+        let list = xattr::names_at(&path)?;
         for name in list.split_inclusive(|byte| *byte == 0) {
             let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
             found.add(&path, name)?;
@@ -231,7 +231,7 @@ impl Attributes {
         let of_overlay = OVERLAYS.iter().find_map(|prefix| bytes.strip_prefix(*prefix));
         match (of_overlay, bytes.strip_prefix(FUSE)) {
             (Some(b"opaque"), _) => {
-                self.opaque = attributes::get(path, name)?.and_then(|value| value.first().copied());
+                self.opaque = xattr::get_at(path, name)?.and_then(|value| value.first().copied());
             }
             (Some(b"whiteout"), _) => self.whiteout = true,
             (Some(b"origin"), _) | (_, Some(b"origin")) => self.from_below = true,
@@ -240,7 +240,7 @@ impl Attributes {
             (Some(_), _) | (_, Some(_)) => {}
             _ if bytes == b"security.capability" => self.capabilities = true,
             _ if bytes.starts_with(b"user.") || bytes.starts_with(b"system.posix_acl_") => {
-                if let Some(value) = attributes::get(path, name)? {
+                if let Some(value) = xattr::get_at(path, name)? {
                     self.own.insert(name.to_owned(), value);
                 }
             }

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::bytes::Bytes;
 use super::node::{Kind, Node};
 use super::{Change, Layer, Mark, Status};
+use crate::bytes::Bytes;
 use crate::diag::escape;
 
 /// The version of the JSON form. Additions don't change it.

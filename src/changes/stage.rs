@@ -21,7 +21,7 @@ use nix::unistd::{Whence, fchown, fsync, geteuid, linkat, lseek, symlinkat, sync
 
 use super::node::{Attributes, Directory, Kind, open_below};
 use crate::removal;
-use crate::sys::attributes;
+use crate::sys::xattr;
 
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
@@ -162,15 +162,15 @@ pub(super) fn dress(
         fchown(&fd, Some(status.st_uid.into()), Some(status.st_gid.into()))?;
     }
     fchmod(&fd, Mode::from_bits_truncate(status.st_mode & 0o7777))?;
-    for name in attributes::list(path)?.split_inclusive(|byte| *byte == 0) {
+    for name in xattr::names_at(path)?.split_inclusive(|byte| *byte == 0) {
         let Ok(name) = std::ffi::CStr::from_bytes_with_nul(name) else { continue };
         let of_user =
             name.to_bytes().starts_with(b"user.") || name.to_bytes().starts_with(b"system.posix_acl_");
         if of_user && !wanted.own.contains_key(name) {
-            attributes::remove(path, name)?;
+            xattr::remove_at(path, name)?;
         }
     }
-    wanted.own.iter().try_for_each(|(name, value)| attributes::set(path, name, value))
+    wanted.own.iter().try_for_each(|(name, value)| xattr::set_at(path, name, value))
 }
 
 /// Copies what a file has, and leaves holes where it has them.

@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser};
+use clap::{Args, CommandFactory, Parser};
 
-use super::{Action, Format, UsageError, parse_as, run};
+use super::{Action, Format, UsageError, read_as, run};
 
 /// A layer, and what of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,25 @@ impl ChangesVerb {
     }
 }
 
+/// What both verbs take.
+#[derive(Debug, Args)]
+struct Words {
+    /// The layer, without it the newest of this directory; then paths in it
+    #[arg(value_name = "NAME PATH")]
+    words: Vec<OsString>,
+    /// Paths in the layer
+    #[arg(last = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+impl Words {
+    fn selection(self) -> Selection {
+        let mut words = self.words.into_iter();
+        let name = words.next();
+        Selection { name, paths: words.map(PathBuf::from).chain(self.paths).collect() }
+    }
+}
+
 #[derive(Debug, Parser)]
 #[command(
     name = "sbx diff",
@@ -77,12 +96,8 @@ struct DiffCommand {
     json: bool,
     #[command(flatten)]
     messages: run::Messages,
-    /// The layer, without it the newest of this directory; then paths in it
-    #[arg(value_name = "NAME PATH")]
-    words: Vec<OsString>,
-    /// Paths in the layer
-    #[arg(last = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    words: Words,
 }
 
 #[derive(Debug, Parser)]
@@ -99,12 +114,8 @@ struct ApplyCommand {
     dry_run: bool,
     #[command(flatten)]
     messages: run::Messages,
-    /// The layer, without it the newest of this directory; then paths in it
-    #[arg(value_name = "NAME PATH")]
-    words: Vec<OsString>,
-    /// Paths in the layer
-    #[arg(last = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    words: Words,
 }
 
 /// The `clap` commands.
@@ -112,37 +123,21 @@ pub(super) fn commands() -> [clap::Command; 2] {
     [DiffCommand::command(), ApplyCommand::command()]
 }
 
-fn selection(words: Vec<OsString>, paths: Vec<PathBuf>) -> Selection {
-    let mut words = words.into_iter();
-    let name = words.next();
-    Selection { name, paths: words.map(PathBuf::from).chain(paths).collect() }
-}
-
 /// Reads what follows `diff`.
 pub(super) fn diff(rest: &[OsString]) -> Result<Action, UsageError> {
-    Ok(parse_as::<DiffCommand>(rest)?.map_or_else(
-        |text| text,
-        |(parsed, _)| {
-            let shape = match parsed.format {
-                _ if parsed.patch => Shape::Patch,
-                Format::Text if !parsed.json => Shape::Text,
-                _ => Shape::Json,
-            };
-            let selection = selection(parsed.words, parsed.paths);
-            let verb = ChangesVerb::Diff { selection, shape };
-            Action::Changes(verb, parsed.messages.output())
-        },
-    ))
+    read_as(rest, Action::Changes, |DiffCommand { patch, format, json, messages, words }| {
+        let shape = match format {
+            _ if patch => Shape::Patch,
+            Format::Text if !json => Shape::Text,
+            _ => Shape::Json,
+        };
+        (ChangesVerb::Diff { selection: words.selection(), shape }, messages)
+    })
 }
 
 /// Reads what follows `apply`.
 pub(super) fn apply(rest: &[OsString]) -> Result<Action, UsageError> {
-    Ok(parse_as::<ApplyCommand>(rest)?.map_or_else(
-        |text| text,
-        |(parsed, _)| {
-            let selection = selection(parsed.words, parsed.paths);
-            let verb = ChangesVerb::Apply { selection, dry_run: parsed.dry_run };
-            Action::Changes(verb, parsed.messages.output())
-        },
-    ))
+    read_as(rest, Action::Changes, |ApplyCommand { dry_run, messages, words }| {
+        (ChangesVerb::Apply { selection: words.selection(), dry_run }, messages)
+    })
 }

@@ -297,6 +297,21 @@ fn usage() -> String {
 /// The arguments as `T` and as clap's matches, or the text that was asked for instead.
 type Parsed<T> = Result<(T, clap::ArgMatches), Action>;
 
+/// Reads what follows a verb as the action that it is part of.
+fn read_as<T: CommandFactory + FromArgMatches, V>(
+    rest: &[OsString],
+    action: impl FnOnce(V, Output) -> Action,
+    verb: impl FnOnce(T) -> (V, run::Messages),
+) -> Result<Action, UsageError> {
+    Ok(parse_as::<T>(rest)?.map_or_else(
+        |text| text,
+        |(parsed, _)| {
+            let (verb, messages) = verb(parsed);
+            action(verb, messages.output())
+        },
+    ))
+}
+
 fn parse_as<T: CommandFactory + FromArgMatches>(arguments: &[OsString]) -> Result<Parsed<T>, UsageError> {
     let command = T::command();
     let wrong = |error: &clap::Error| UsageError::of_clap(error, &command, arguments);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::{Action, Format, ListFormat, Output, UsageError, parse_as, run};
+use super::{Action, Format, ListFormat, Output, UsageError, parse_as, read_as, run};
 use crate::invocation::EnvFlag;
 use crate::profile::value;
 
@@ -255,13 +255,7 @@ pub(super) fn read<T: clap::CommandFactory + clap::FromArgMatches>(
     rest: &[OsString],
     verb: impl FnOnce(T) -> (Verb, run::Messages),
 ) -> Result<Action, UsageError> {
-    Ok(parse_as::<T>(rest)?.map_or_else(
-        |text| text,
-        |(parsed, _)| {
-            let (verb, messages) = verb(parsed);
-            Action::Manage(verb, messages.output())
-        },
-    ))
+    read_as(rest, Action::Manage, verb)
 }
 
 fn exec(rest: &[OsString]) -> Result<Action, UsageError> {

@@ -208,6 +208,11 @@ impl Host {
         Ok(())
     }
 
+    /// Where layers are kept.
+    pub fn layers(&self) -> Option<PathBuf> {
+        self.state_home.as_ref().map(|state| state.join("sbx/layers"))
+    }
+
     /// A variable of the caller's environment.
     pub fn variable(&self, name: &str) -> Option<&OsStr> {
         self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())

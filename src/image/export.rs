@@ -165,13 +165,12 @@ fn json_bytes(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// Where the writable layer of that name is kept.
+/// The writable layer of that name, of those that are kept in a directory.
 ///
 /// # Errors
 /// Its name is none, or there is no such layer.
-pub fn kept_layer(state_home: Option<&Path>, name: &str) -> Result<PathBuf, ImageError> {
-    let place = state_home.ok_or(ImageError::NoHome)?.join("sbx/layers");
-    let layer = place.join(name);
+pub fn kept_layer(layers: Option<&Path>, name: &str) -> Result<PathBuf, ImageError> {
+    let layer = layers.ok_or(ImageError::NoHome)?.join(name);
     let is_name = Path::new(name).file_name() == Some(name.as_ref()) && !name.starts_with('.');
     if is_name && layer.join("upper").is_dir() {
         return Ok(layer);

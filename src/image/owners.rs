@@ -72,42 +72,21 @@ pub(super) fn write(layer: &Path, owners: &BTreeMap<Vec<u8>, Owner>) -> io::Resu
     out.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
 }
 
-/// Bytes as text: `%` and what is not printable ASCII as `%25`.
+/// Names and values in its records.
 mod text {
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::fmt::Write as _;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::bytes::{Bytes, Read};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(bytes.len());
-        for byte in bytes {
-            match byte {
-                b'%' | 0..=31 | 127.. => {
-                    let _ = write!(text, "%{byte:02x}");
-                }
-                plain => text.push(char::from(*plain)),
-            }
-        }
-        serializer.serialize_str(&text)
+        Bytes(OsStr::from_bytes(bytes)).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.bytes();
-        while let Some(byte) = rest.next() {
-            if byte != b'%' {
-                bytes.push(byte);
-                continue;
-            }
-            let digit =
-                |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else {
-                return Err(D::Error::custom("a `%` without two digits"));
-            };
-            bytes.push(high << 4 | low);
-        }
-        Ok(bytes)
+        Read::deserialize(deserializer).map(|read| read.0.into_vec())
     }
 }
 

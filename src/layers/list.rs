@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Kind, LayersError, Record};
 
 /// The file in a layer that says what is being carried over.
-const JOURNAL: &str = "journal";
+pub(crate) const JOURNAL: &str = "journal";
 
 /// A layer that is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

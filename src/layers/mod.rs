@@ -6,5 +6,6 @@ mod list;
 mod record;
 
 pub use error::LayersError;
+pub(crate) use list::JOURNAL;
 pub use list::{Listed, all, is_half_applied, is_layer, names};
 pub use record::{Kind, Record};

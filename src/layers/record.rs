@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::bytes::{Bytes, Read};
 
 /// The name of the file.
 const RECORD: &str = "layer.json";
@@ -94,66 +95,28 @@ impl Record {
     }
 }
 
-/// Bytes as text that can be turned back: a backslash is two, and what is not UTF-8 is `\xNN`.
-fn escaped(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    for chunk in bytes.utf8_chunks() {
-        out.push_str(&chunk.valid().replace('\\', "\\\\"));
-        for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    out
-}
-
-fn unescaped(text: &str) -> Option<OsString> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = match (first, tail) {
-            (b'\\', [b'\\', tail @ ..]) => {
-                bytes.push(b'\\');
-                tail
-            }
-            (b'\\', [b'x', high, low, tail @ ..]) => {
-                let digits = [*high, *low];
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-                tail
-            }
-            (b'\\', _) => return None,
-            (byte, tail) => {
-                bytes.push(*byte);
-                tail
-            }
-        };
-    }
-    Some(OsString::from_vec(bytes))
-}
-
 fn to_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&escaped(path.as_os_str().as_bytes()))
+    Bytes(path.as_os_str()).serialize(serializer)
 }
 
 fn to_texts<S: Serializer>(words: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(words.iter().map(|word| escaped(word.as_bytes())))
+    serializer.collect_seq(words.iter().map(|word| Bytes(word)))
 }
 
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let path = unescaped(&text).map(PathBuf::from).filter(|path| path.is_absolute());
-    path.ok_or_else(|| de::Error::custom("not an absolute path"))
+    let path = PathBuf::from(Read::deserialize(deserializer)?.0);
+    if path.is_absolute() { Ok(path) } else { Err(de::Error::custom("not an absolute path")) }
 }
 
 fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OsString>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let words = texts.iter().map(|text| unescaped(text));
-    words.collect::<Option<_>>().ok_or_else(|| de::Error::custom("not an escaped word"))
+    Ok(Vec::<Read>::deserialize(deserializer)?.into_iter().map(|word| word.0).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
     #[test]
     fn it_is_read_as_it_was_written() {

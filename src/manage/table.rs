@@ -1,12 +1,10 @@
 //! The answers of `sbx ps` and `sbx stats`.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
-
 use serde::Serialize;
 
 use super::Seen;
-use crate::diag::escape;
+use crate::diag::{aligned, escape};
 use crate::profile::value::in_units;
 
 /// The version of the JSON form. Additions don't change it.
@@ -44,19 +42,7 @@ pub fn text(seen: &[Seen], columns: Columns) -> String {
         Columns::List => listed(one),
         Columns::Use => used(one),
     }));
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let mut out = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let pad = if column + 1 < row.len() { width(column) + 2 } else { 0 };
-            let _ = write!(line, "{cell:<pad$}");
-        }
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
+    aligned(&rows)
 }
 
 fn unknown() -> String {

@@ -1,30 +1,14 @@
-//! JSON for what the kernel calls strings and Unicode doesn't: text where it is UTF-8, else `{"hex": "…"}`.
+//! How a plan's words, paths and settings stand in JSON.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
+use serde::ser::{Serialize, SerializeSeq, SerializeStruct, Serializer};
 
+use crate::bytes::Bytes;
 use crate::profile::{Setting, TimeOffsets};
-
-struct Bytes<'a>(&'a OsStr);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.to_str() {
-            Some(text) => serializer.serialize_str(text),
-            None => {
-                let hex: String = self.0.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("hex", &hex)?;
-                map.end()
-            }
-        }
-    }
-}
 
 pub(super) fn word<S: Serializer>(text: &OsString, serializer: S) -> Result<S::Ok, S::Error> {
     Bytes(text).serialize(serializer)

@@ -31,12 +31,12 @@ pub(super) fn overlay(
             origin: origin.clone(),
         });
     }
-    let state = host.state_home.as_ref().ok_or(PlanError::NoHome)?;
+    let layers = host.layers().ok_or(PlanError::NoHome)?;
     let layer = match layer {
         Some(name) => ChangesLayer::Again(name.to_owned()),
         None => ChangesLayer::New(stem(directory)),
     };
-    let upper = OverlayUpper::Changes { layers: state.join("sbx/layers"), layer, optional };
+    let upper = OverlayUpper::Changes { layers, layer, optional };
     Ok(MountOp::Overlay { lower: vec![BindSource::Path(directory.to_owned())], upper })
 }
 

@@ -140,12 +140,11 @@ fn upper(
 ) -> Result<OverlayUpper, PlanError> {
     Ok(match &writable.value {
         WritableLayer::Tmpfs | WritableLayer::None => {
-            let otherwise = host.state_home.as_ref().map(|state| state.join("sbx/layers"));
-            OverlayUpper::Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES, otherwise }
+            OverlayUpper::Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES, otherwise: host.layers() }
         }
         WritableLayer::Named(name) => {
-            let state = host.state_home.as_ref().ok_or(PlanError::NoHome)?;
-            OverlayUpper::Kept { directory: state.join("sbx/layers").join(name), own: true }
+            let layers = host.layers().ok_or(PlanError::NoHome)?;
+            OverlayUpper::Kept { directory: layers.join(name), own: true }
         }
         WritableLayer::Directory(template) => {
             OverlayUpper::Kept { directory: tokens.expand(template, &writable.origin)?, own: false }

@@ -4,7 +4,6 @@
 //! process that might hold the allocator's lock must not need it.
 #![allow(unsafe_code)]
 
-pub mod attributes;
 pub mod caps;
 pub mod landlock;
 pub mod message;

@@ -1,14 +1,13 @@
 //! The verbs about layers that are kept.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::{Done, Failed};
 use crate::cli::ListFormat;
-use crate::diag::escape;
+use crate::diag::{aligned, escape};
 use crate::exec;
 use crate::host::Host;
 use crate::layers::{self, LayersError, Listed};
@@ -27,7 +26,7 @@ impl From<LayersError> for Failed {
 /// Where layers are kept.
 fn place(host: &Host) -> PathBuf {
     // Without a home no run has kept any.
-    host.state_home.as_ref().map_or_else(PathBuf::new, |state| state.join("sbx/layers"))
+    host.layers().unwrap_or_default()
 }
 
 /// Lists what is kept.
@@ -72,10 +71,11 @@ fn state(layer: &Listed) -> &'static str {
 
 /// A table with a line for each.
 fn text(layers: &[Listed]) -> String {
-    let mut rows = vec![["NAME", "KIND", "SIZE", "AGE", "STATE", "DIRECTORY"].map(str::to_owned)];
+    let head = ["NAME", "KIND", "SIZE", "AGE", "STATE", "DIRECTORY"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(layers.iter().map(|layer| {
         let more = if layer.more { "+" } else { "" };
-        [
+        vec![
             escape(&layer.name),
             layer.kind.word().to_owned(),
             format!("{}{more}", in_units(layer.bytes)),
@@ -84,15 +84,5 @@ fn text(layers: &[Listed]) -> String {
             layer.directory.as_ref().map_or_else(|| "-".to_owned(), escape),
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let mut out = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let pad = if column + 1 < row.len() { width(column) + 2 } else { 0 };
-            let _ = write!(line, "{cell:<pad$}");
-        }
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
+    aligned(&rows)
 }

@@ -103,14 +103,14 @@ fn attributes_and_access(user: &User) -> Verdict {
     for name in ["d", "f"] {
         set_attribute(&upper.join(name), "user.new", b"\0\xff")?;
         let path = std::ffi::CString::new(upper.join(name).to_string_lossy().as_bytes())?;
-        sbx::sys::attributes::remove(&path, c"user.old")?;
+        sbx::sys::xattr::remove_at(&path, c"user.old")?;
     }
     ground.differs(&["M  d/  (mode 0755 -> 0700, attributes)", "M  f  (mode 0644 -> 0600, attributes)"])?;
     let wanted = tree(&upper)?;
     ground.sbx(&["apply"])?.exits(0)?;
     equal(&tree(&ground.dir)?, &wanted)?;
     let list = |name: &str| -> Result<Vec<u8>, libtest_mimic::Failed> {
-        Ok(sbx::sys::attributes::list(&std::ffi::CString::new(
+        Ok(sbx::sys::xattr::names_at(&std::ffi::CString::new(
             ground.dir.join(name).to_string_lossy().as_bytes(),
         )?)?)
     };

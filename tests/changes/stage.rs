@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sbx::layers::{Kind, Record};
-use sbx::sys::attributes;
+use sbx::sys::xattr;
 
 /// A layer over a directory.
 pub(crate) struct Ground<'u> {
@@ -163,11 +163,11 @@ fn describe(
 
 fn user_attributes(path: &Path) -> Result<String, Failed> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let list = attributes::list(&path)?;
+    let list = xattr::names_at(&path)?;
     let mut own = BTreeMap::new();
     for name in list.split(|byte| *byte == 0).filter(|name| name.starts_with(b"user.")) {
         if !name.starts_with(b"user.overlay.") {
-            own.insert(name.to_vec(), attributes::get(&path, &CString::new(name)?)?);
+            own.insert(name.to_vec(), xattr::get_at(&path, &CString::new(name)?)?);
         }
     }
     Ok(format!("{own:?}"))
@@ -176,7 +176,7 @@ fn user_attributes(path: &Path) -> Result<String, Failed> {
 /// Sets an attribute.
 pub(crate) fn set_attribute(path: &Path, name: &str, value: &[u8]) -> Result<(), Failed> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    Ok(attributes::set(&path, &CString::new(name)?, value)?)
+    Ok(xattr::set_at(&path, &CString::new(name)?, value)?)
 }
 
 /// The two trees are equal.

@@ -4,8 +4,9 @@ use crate::source::{Source, all, paths, top};
 use std::fs;
 
 /// The parts of the crate, and what each may know of.
-const MAY_KNOW: [(&str, &[&str]); 27] = [
+const MAY_KNOW: [(&str, &[&str]); 28] = [
     ("sys", &[]),
+    ("bytes", &[]),
     ("deadline", &["sys"]),
     ("say", &["cli", "diag"]),
     ("answers", &["changes", "cli", "compare", "exec", "host", "images", "say", "sys", "verbs"]),
@@ -15,7 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("diag", &[]),
     ("removal", &[]),
     ("images", &["cli", "diag", "exec", "host", "image", "profile"]),
-    ("image", &["removal", "sys", "diag"]),
+    ("image", &["bytes", "removal", "sys", "diag"]),
     ("cgroup", &[]),
     ("profile", &["diag"]),
     ("host", &["cgroup", "image", "sys", "diag"]),
@@ -23,12 +24,12 @@ const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("doctor", &["cause", "host", "sys", "diag"]),
     ("invocation", &["profile"]),
     ("seccomp", &["diag"]),
-    ("plan", &["profile", "host", "invocation", "seccomp", "diag"]),
+    ("plan", &["bytes", "profile", "host", "invocation", "seccomp", "diag"]),
     ("registry", &["cgroup", "profile", "sys", "diag"]),
     ("manage", &["cgroup", "layers", "registry", "plan", "profile", "host", "sys", "diag"]),
-    ("layers", &["sys", "diag"]),
+    ("layers", &["bytes", "sys", "diag"]),
     ("compare", &["changes", "cli", "host", "diag"]),
-    ("changes", &["host", "layers", "removal", "profile", "sys", "diag"]),
+    ("changes", &["bytes", "host", "layers", "removal", "profile", "sys", "diag"]),
     (
         "exec",
         &[
