@@ -109,7 +109,7 @@ pub(super) struct ImageCommand {
     messages: run::Messages,
     /// What to do
     #[arg(value_name = "WHAT", hide_possible_values = true)]
-    what: What,
+    what: Option<What>,
     /// With what
     #[arg(value_name = "WORD")]
     words: Vec<OsString>,
@@ -127,6 +127,10 @@ pub(super) fn parse(rest: &[OsString]) -> Result<Action, UsageError> {
 
 fn verb(parsed: ImageCommand) -> Result<ImageVerb, UsageError> {
     let ImageCommand { format, layer, max_size, max_entries, what, words, .. } = parsed;
+    let Some(what) = what else {
+        let why = "`sbx image` is followed by import, pull, list, show, rm, gc or export";
+        return Err(UsageError::Other(why.to_owned()));
+    };
     let (fewest, most, takes): (usize, usize, &[&str]) = match what {
         What::Import | What::Pull => (1, 2, &["max-size", "max-entries"]),
         What::List => (0, 0, &["format"]),

@@ -150,7 +150,11 @@ fn members(file: &File) -> Result<HashMap<Vec<u8>, (u64, u64)>, String> {
     if let Some((_, how)) = COMPRESSED.iter().find(|(magic, _)| start[..length].starts_with(magic)) {
         return Err(format!("the archive itself is compressed with {how}: decompress it first"));
     }
-    let no_archive = |error: io::Error| format!("it is not a tar archive: {}", io_words(&error));
+    // What the reader says of something else repeats parts of it.
+    let no_archive = |error: io::Error| match error.raw_os_error() {
+        Some(_) => io_words(&error),
+        None => "it is not a tar archive, or not all of one".to_owned(),
+    };
     let mut archive = tar::Archive::new(file);
     let mut members = HashMap::new();
     for entry in archive.entries_with_seek().map_err(no_archive)?.raw(true) {

@@ -96,11 +96,15 @@ impl ImageError {
     }
 }
 
+/// Characters of an error that is not the kernel's.
+const WORDS: usize = 100;
+
 /// What the kernel said, or who else made the error.
 pub(super) fn io_words(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(errno) => errno_words(Errno::from_raw(errno)),
-        None => escape(error.to_string()),
+        // Some repeat what they could not read.
+        None => escape(error.to_string()).chars().take(WORDS).collect(),
     }
 }
 

@@ -183,8 +183,9 @@ fn names(user: &User) -> Verdict {
 /// Words and options that a part of the verb has no use for.
 fn words(user: &User) -> Verdict {
     for (words, why) in [
-        (&["image"][..], "no WHAT is given"),
+        (&["image"][..], "`sbx image` is followed by import, pull, list"),
         (&["image", "nothing"], "nothing"),
+        (&["image", "import", "/etc/passwd"], "`/etc/passwd`: it is not a tar archive, or not all of one\n"),
         (&["image", "import"], "more is needed after `sbx image import`"),
         (&["image", "list", "x"], "too much stands after `sbx image list`"),
         (&["image", "gc", "--format", "json"], "`sbx image gc` has no option `--format`"),
