@@ -62,7 +62,7 @@ pub(super) enum Placement<'a> {
 }
 
 /// Never returns: not into the caller's code, of which this is a copy, even if a bug panics.
-struct NeverReturn;
+pub(super) struct NeverReturn;
 
 impl Drop for NeverReturn {
     fn drop(&mut self) {

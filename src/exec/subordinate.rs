@@ -18,6 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, getgid, getuid, pipe2, setgroups};
 
 use super::ExecError;
+use super::init::NeverReturn;
 use crate::cgroup::wait;
 use crate::diag::{errno_words, escape};
 use crate::host::SubordinateIds;
@@ -142,6 +143,7 @@ pub(crate) fn within(identity: &Identity, act: impl FnOnce() -> u8) -> Result<u8
     let (mapped, go) = pipe2(OFlag::O_CLOEXEC).map_err(outside)?;
     match process::fork().map_err(outside)? {
         Forked::Child => {
+            let _guard = NeverReturn;
             drop((made, go));
             let status = inside(&ready, &mapped).map_or(125, |()| act());
             let _ = std::io::stdout().flush();

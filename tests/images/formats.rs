@@ -68,23 +68,17 @@ fn saved_by_docker(user: &User) -> Verdict {
     );
     user.put(place.join("manifest.json"), manifest)?;
     let archive = user.dir().join("saved.tar");
-    output(user.command("tar").arg("-C").arg(&place).arg("-cf").arg(&archive).args([
-        &name,
-        "0",
-        "1",
-        "manifest.json",
-    ]))?
-    .exits(0)?;
+    let pack = || -> Verdict {
+        let mut tar = user.command("tar");
+        output(tar.arg("-C").arg(&place).arg("-cf").arg(&archive).args([&name, "0", "1", "manifest.json"]))?
+            .exits(0)?;
+        Ok(())
+    };
+    pack()?;
     import(user, &archive, &[])?.exits(0)?.stdout_is("team/tool:1.2\n")?;
     // The layers have no digest but that of what is in them.
     user.put(place.join("1/layer.tar"), Layer::default().file("c", "x").end())?;
-    output(user.command("tar").arg("-C").arg(&place).arg("-cf").arg(&archive).args([
-        &name,
-        "0",
-        "1",
-        "manifest.json",
-    ]))?
-    .exits(0)?;
+    pack()?;
     output(user.sbx().args(["image", "rm", "team/tool:1.2"]))?.exits(0)?;
     output(user.sbx().args(["image", "gc"]))?.exits(0)?;
     import(user, &archive, &[])?.exits(125)?.stderr_has("its digest is")?;
