@@ -11,7 +11,26 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(archive_of_a_layout).needs(Need::Program("tar")),
         case!(saved_by_docker).needs(Need::Program("tar")),
         case!(layers_are_shared),
+        case!(progress).needs(Need::Program("script")),
     ]
+}
+
+/// On a terminal it is shown how far it is, and gone when the answer comes; nowhere else, and not when nobody wants it.
+fn progress(user: &User) -> Verdict {
+    let layers = || vec![Layer::default().file("a", "x").into(), Layer::default().file("b", "x").into()];
+    let image = layout(user, "image", layers(), "")?;
+    let on_terminal = |options: &str| {
+        let line = format!("{} image import {options} {} shown", user.sbx_path().display(), image.display());
+        output(user.command("script").args(["-qec", &line, "/dev/null"]))
+    };
+    let shown = on_terminal("")?;
+    shown.exits(0)?.stdout_has("sbx: layer 1 of 2: 100 % of ")?.stdout_has("sbx: layer 2 of 2: 100 % of ")?;
+    shown.check(shown.text().ends_with("\r\u{1b}[Kshown:latest\r\n"), || {
+        "the name alone at the end".to_owned()
+    })?;
+    on_terminal("--quiet")?.exits(0)?.stdout_lacks("layer")?;
+    import(user, &image, &["shown"])?.exits(0)?.stdout_is("shown:latest\n")?.stderr_is("")?;
+    Ok(())
 }
 
 fn compressions(user: &User) -> Verdict {
