@@ -6,21 +6,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, sched_setaffinity, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setgroups, setpgid, setsid, tcsetpgrp};
+use nix::unistd::{Pid, chdir, fchdir, getpgrp, getpid, pivot_root, setpgid, setsid, tcsetpgrp};
 
+use super::credentials::{drop_privileges, take_ids, tie_to_parent};
 use super::execute::{execute, exit_code};
 use super::files::write_all;
-use super::landlock;
 use super::mounts::{Builder, Built};
 use super::operations;
 use super::own_terminal::{self, OwnTerminal};
 use super::prepare::Prepared;
-use super::readback::{self, ScopeProbe, read_all, took_effect};
+use super::readback::{self, read_all, took_effect};
 use super::resources::limit_resources;
 use super::step::{At, Failure, Report, Result, Step};
 use super::walk;
@@ -28,7 +27,7 @@ use super::watch::{self, Watched};
 use crate::plan::Plan;
 use crate::profile::{Background, TerminalMode};
 use crate::sys::process::{self, Forked};
-use crate::sys::{caps, message, mount, network, signal};
+use crate::sys::{message, mount, network, signal};
 
 /// `CLONE_NEWTIME` (Linux 5.6); not in nix.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -130,11 +129,9 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
         enter_cgroup(inside)?;
     }
     hide(inside, &view, devpts.as_ref()).at(Step::HideInit)?;
-    let mut terminal = match &inside.prepared.terminal {
-        Some(outer) => Some(own_terminal::make(outer, devpts).at(Step::Terminal)?),
-        None => None,
-    };
-    drop_privileges(plan, inside.prepared)?;
+    let own = |outer| own_terminal::make(outer, devpts, plan.identity.runs_as.as_ref());
+    let mut terminal = inside.prepared.terminal.as_ref().map(own).transpose().at(Step::Terminal)?;
+    drop_privileges(inside)?;
     confirm_mounts(inside.prepared, &view, root)?;
     process::umask(caller_umask).at(Step::Umask)?;
     inside.umask = caller_umask;
@@ -152,68 +149,11 @@ fn confine(inside: &mut Inside<'_>) -> Result<Watched> {
     }
 }
 
-/// Asks to be killed when sbx dies, and makes sure that it has not died before that: the check comes after the request, so
-/// that no moment is left between them.
-fn tie_to_parent(control: &OwnedFd) -> Result<()> {
-    prctl::set_pdeathsig(Some(Signal::SIGKILL)).at(Step::Lifeline)?;
-    took_effect(prctl::get_pdeathsig() == Ok(Some(Signal::SIGKILL))).at(Step::Lifeline)?;
-    let mut hung_up = [PollFd::new(control.as_fd(), PollFlags::empty())];
-    match poll(&mut hung_up, PollTimeout::ZERO).at(Step::Lifeline)? {
-        0 => Ok(()),
-        _ => Err(Failure { step: Step::Lifeline, item: 0, errno: Errno::EPIPE }),
-    }
-}
-
 /// Sends the janitor what it waits for before it takes the placeholders away: the end of PID 1. From here on not even a
 /// killed sbx leaves it without. Its socket is closed with everything else that PID 1 doesn't need, and not before then: the
 /// janitor waits for that too.
 fn tell_janitor(socket: &OwnedFd) -> nix::Result<()> {
     message::send_descriptor(socket, process::pidfd_of(getpid())?)
-}
-
-fn take_ids(inside: &Inside<'_>) -> Result<()> {
-    match inside.plan.identity.subordinate {
-        None => map_ids(inside.prepared),
-        Some(_) => await_ids(inside),
-    }
-}
-
-/// Maps one uid and one gid. setgroups must be denied first (user_namespaces(7)).
-fn map_ids(prepared: &Prepared) -> Result<()> {
-    let maps = [
-        (c"/proc/self/setgroups", "deny"),
-        (c"/proc/self/uid_map", prepared.uid_map.as_str()),
-        (c"/proc/self/gid_map", prepared.gid_map.as_str()),
-    ];
-    for (item, (path, text)) in (0..).zip(maps) {
-        let file = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
-        let file = file.at_item(Step::IdMap, item)?;
-        nix::unistd::write(&file, text.as_bytes()).at_item(Step::IdMap, item)?;
-    }
-    // The maps are seen in the payload's status; this is not.
-    let mut denied = [0; 8];
-    let length = read_all(nix::fcntl::AT_FDCWD, c"/proc/self/setgroups", &mut denied).at(Step::IdMap)?;
-    took_effect(denied.get(..length) == Some(b"deny\n")).at(Step::IdMap)
-}
-
-/// Waits for sbx to have the ids mapped: all of them, as planned. The caller's supplementary groups go, which root inside could
-/// not keep from the payload anyway.
-fn await_ids(inside: &Inside<'_>) -> Result<()> {
-    if message::receive(&inside.control, &mut [0]).at(Step::IdMap)?.0 == 0 {
-        return Err(Failure { step: Step::IdMap, item: 0, errno: Errno::EPIPE });
-    }
-    let maps = [
-        (c"/proc/self/uid_map", &inside.prepared.uid_map),
-        (c"/proc/self/gid_map", &inside.prepared.gid_map),
-    ];
-    for (item, (path, text)) in (1..).zip(maps) {
-        let mut now = [0; 4096];
-        let length = read_all(nix::fcntl::AT_FDCWD, path, &mut now).at_item(Step::IdMap, item)?;
-        let now = now.get(..length).unwrap_or_default();
-        let as_planned = readback::words(now).eq(readback::words(text.as_bytes()));
-        took_effect(as_planned).at_item(Step::IdMap, item)?;
-    }
-    setgroups(&[]).at(Step::IdMap)
 }
 
 /// The root tmpfs and everything in it.
@@ -343,26 +283,6 @@ fn confirm_mounts(prepared: &mut Prepared, view: &OwnedFd, root: (u64, bool)) ->
     // Given up rather than freed, as above.
     std::mem::forget((attached, table));
     confirmed
-}
-
-fn drop_privileges(plan: &Plan, prepared: &Prepared) -> Result<()> {
-    if plan.privileges.drop_capabilities {
-        let kept = plan.privileges.kept();
-        caps::reduce_bounding_and_ambient(kept).at(Step::Capabilities)?;
-        if kept == 0 {
-            caps::lock_securebits().at(Step::Capabilities)?;
-        }
-        caps::reduce_sets(kept).at(Step::Capabilities)?;
-    }
-    if plan.privileges.no_new_privs {
-        prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
-    }
-    let probe = ScopeProbe::new(plan).at(Step::Landlock)?;
-    landlock::enforce(plan, prepared).at(Step::Landlock)?;
-    match probe {
-        Some(probe) => took_effect(probe.is_scoped().at(Step::Landlock)?).at(Step::Landlock),
-        None => Ok(()),
-    }
 }
 
 /// PID 2, up to its program.

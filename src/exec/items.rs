@@ -52,6 +52,7 @@ pub(super) enum Op {
     Data { content: Content, mode: u32, attr: MountAttr },
     Symlink { target: CString },
     Chmod { mode: u32 },
+    Own { uid: u32, gid: u32 },
     Mask,
     ReadOnly,
     Island(Island),
@@ -75,6 +76,7 @@ impl Op {
             | Op::File { .. }
             | Op::Symlink { .. }
             | Op::Chmod { .. }
+            | Op::Own { .. }
             | Op::Mask
             | Op::ReadOnly
             | Op::Island(_) => None,
@@ -175,6 +177,7 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
         },
         MountOp::Symlink { target } => Op::Symlink { target: c_string(target.as_os_str())? },
         MountOp::Chmod { mode } => Op::Chmod { mode: *mode },
+        MountOp::Own { uid, gid } => Op::Own { uid: *uid, gid: *gid },
         MountOp::Mask => Op::Mask,
         MountOp::ReadOnly => Op::ReadOnly,
     };

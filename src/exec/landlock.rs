@@ -120,8 +120,11 @@ fn allowed(op: &Op, abi: ABI) -> BitFlags<AccessFs> {
         }
         // What is not a directory's is left away: devices and the files of processes are written, none is made.
         Op::Device { .. } | Op::Devpts | Op::Proc => read | (AccessFs::from_file(ABI::V9) & all),
-        Op::Dir { .. } | Op::Symlink { .. } | Op::Chmod { .. } | Op::Mask | Op::Island(Island::Parent) => {
-            BitFlags::EMPTY
-        }
+        Op::Dir { .. }
+        | Op::Symlink { .. }
+        | Op::Chmod { .. }
+        | Op::Own { .. }
+        | Op::Mask
+        | Op::Island(Island::Parent) => BitFlags::EMPTY,
     }
 }

@@ -8,6 +8,7 @@ mod cause;
 mod changed;
 mod changes;
 mod control;
+mod credentials;
 mod descriptors;
 mod error;
 mod execute;

@@ -253,7 +253,7 @@ pub(super) fn is_as_asked(tmpfs: &OwnedFd, size: &CStr, inodes: &CStr, mode: &CS
     took_effect(number(mode, 8) == Some(u64::from(fstat(tmpfs)?.st_mode & 0o7777)))
 }
 
-fn is_own(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool> {
+pub(super) fn is_own(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool> {
     Ok(own.contains(&fstat(directory)?.st_dev))
 }
 

@@ -5,13 +5,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 
 use super::files::{Place, change_mode, copy, make_directory, new_file, not_a_link, symlink, write_file};
 use super::items::{Fresh, Item, Op};
-use super::mounts::{Builder, is_as_asked};
+use super::mounts::{Builder, is_as_asked, is_own};
 use super::prepare::Prepared;
 use super::protect::Island;
 use super::readback::took_effect;
@@ -76,6 +76,7 @@ impl<'a> Builder<'a> {
             Op::Chmod { mode } => {
                 self.at_place(item, Step::Create, |place, name| change_mode(place, name, *mode))
             }
+            Op::Own { uid, gid } => self.give_away(item, *uid, *gid),
             Op::Mask => self.mask(item),
             Op::ReadOnly => self.read_only(item),
             Op::Island(island) => match (self.island(item, *island), island) {
@@ -294,6 +295,26 @@ impl<'a> Builder<'a> {
             }
         })?;
         Ok(found)
+    }
+
+    /// Gives away what is there, which must be of a filesystem that this set-up has made: never a file of the host's.
+    fn give_away(&mut self, item: &'a Item, uid: u32, gid: u32) -> Result<()> {
+        let mut there = None;
+        self.at_place(item, Step::Create, |place, name| {
+            not_a_link(place, name)?;
+            there = Some(walk::open_without_links(place.directory, name, OFlag::empty())?);
+            Ok(())
+        })?;
+        let given = |there: &OwnedFd| {
+            if !is_own(there.as_fd(), self.own)? {
+                return Err(Errno::EXDEV);
+            }
+            let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            fchownat(there, c"", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)?;
+            let now = fstat(there)?;
+            took_effect((now.st_uid, now.st_gid) == (uid, gid))
+        };
+        there.as_ref().ok_or(Errno::ENOENT).and_then(given).at_item(Step::Create, item.index)
     }
 
     /// The destination as a directory, made if need be.

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, setpgid, tcsetpgrp};
+use nix::unistd::{Gid, Pid, Uid, fchown, setpgid, tcsetpgrp};
 
 use super::prepare::OuterTerminal;
+use crate::plan::RunsAs;
 use crate::sys::{message, process, terminal};
 
 /// What the payload and PID 1 have for a terminal.
@@ -24,7 +25,11 @@ pub(super) struct OwnTerminal {
 /// A pseudoterminal from the sandbox's own devpts, like the one outside: PID 1 leads its session, so that a stopped payload
 /// has somebody who can continue it, and its other end goes to sbx. What was the terminal outside of the standard descriptors
 /// becomes this one. Where the caller's terminal is kept, that is what is used.
-pub(super) fn make(outer: &OuterTerminal, devpts: Option<OwnedFd>) -> nix::Result<OwnTerminal> {
+pub(super) fn make(
+    outer: &OuterTerminal,
+    devpts: Option<OwnedFd>,
+    owner: Option<&RunsAs>,
+) -> nix::Result<OwnTerminal> {
     let foreground = outer.foreground;
     if outer.inherit {
         let fd = outer.numbers.first().copied().ok_or(Errno::ENOTTY)?;
@@ -34,6 +39,9 @@ pub(super) fn make(outer: &OuterTerminal, devpts: Option<OwnedFd>) -> nix::Resul
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = openat(devpts.ok_or(Errno::ENOENT)?, c"ptmx", flags, Mode::empty())?;
     let side = terminal::peer(&master)?;
+    if let Some(user) = owner {
+        fchown(&side, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+    }
     outer.modes.set(&side)?;
     outer.size.set(&side)?;
     terminal::control(&side)?;

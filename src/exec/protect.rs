@@ -215,11 +215,15 @@ fn named_repository(directory: &Path) -> Option<PathBuf> {
 /// The first other mount of the plan on the way to a path: what is seen from there on is that one's matter. One that is asked
 /// for at the very path of an island takes its place.
 fn cover<'p>(plan: &'p Plan, view: &View, path: &Path) -> Option<&'p Path> {
-    let covers =
-        |op: &MountOp| !matches!(op, MountOp::Dir { .. } | MountOp::Chmod { .. } | MountOp::Symlink { .. });
+    let makes_no_mount = |op: &MountOp| {
+        matches!(
+            op,
+            MountOp::Dir { .. } | MountOp::Symlink { .. } | MountOp::Chmod { .. } | MountOp::Own { .. }
+        )
+    };
     let over = plan.mounts.iter().enumerate().filter(|(index, mount)| {
         *index != view.mount
-            && covers(&mount.op)
+            && !makes_no_mount(&mount.op)
             && path.starts_with(&mount.dest)
             && mount.dest != view.root
             && mount.dest.starts_with(&view.root)

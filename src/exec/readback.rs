@@ -111,7 +111,8 @@ fn attributes(op: Option<&Op>, own: bool) -> Option<MountAttr> {
         Op::Mask => closed.and(MountAttr::RDONLY),
         Op::Overlay { upper: Upper::None, .. } => MountAttr::NODEV.and(MountAttr::RDONLY),
         Op::Overlay { .. } | Op::Private { .. } => MountAttr::NODEV,
-        Op::Dir { .. } | Op::Copy { .. } | Op::File { .. } | Op::Symlink { .. } | Op::Chmod { .. } => NONE,
+        Op::Dir { .. } | Op::Copy { .. } | Op::File { .. } | Op::Symlink { .. } => NONE,
+        Op::Chmod { .. } | Op::Own { .. } => NONE,
     };
     own.then_some(attr)
 }
@@ -178,7 +179,7 @@ pub(super) fn payload(plan: &Plan, prepared: &Prepared, proc: &OwnedFd, director
         let words = || words(field(name));
         words().count() == 4 && words().all(|word| number(word) == Some(u64::from(id)))
     };
-    let (uid, gid) = (plan.identity.uid, plan.identity.gid);
+    let (uid, gid) = plan.identity.of_payload();
     confirm(ids(b"Uid:", uid) && ids(b"Gid:", gid), Difference::Identity)?;
     let zero = |name: &[u8]| {
         let value = field(name).trim_ascii();
@@ -189,8 +190,9 @@ pub(super) fn payload(plan: &Plan, prepared: &Prepared, proc: &OwnedFd, director
     let sets: ([&[u8]; 2], [&[u8]; 3]) = ([b"CapInh:", b"CapAmb:"], [b"CapPrm:", b"CapEff:", b"CapBnd:"]);
     let reduced = || sets.0.into_iter().all(zero) && sets.1.into_iter().all(holds);
     confirm(!plan.privileges.drop_capabilities || reduced(), Difference::Capabilities)?;
-    let groups = || field(b"Groups:").trim_ascii().is_empty();
-    confirm(plan.identity.subordinate.is_none() || groups(), Difference::Identity)?;
+    let groups = plan.identity.runs_as.iter().flat_map(|user| &user.groups);
+    let as_planned = || words(field(b"Groups:")).map(number).eq(groups.map(|group| Some(u64::from(*group))));
+    confirm(plan.identity.subordinate.is_none() || as_planned(), Difference::Identity)?;
     let is = |name: &[u8], value: &[u8]| field(name).trim_ascii() == value;
     confirm(!plan.privileges.no_new_privs || is(b"NoNewPrivs:", b"1"), Difference::NoNewPrivs)?;
     let filtered = || is(b"Seccomp:", b"2") && process::terminal_input_is_refused();

@@ -82,6 +82,8 @@ steps! {
     Terminal = "make a terminal",
     /// The bounding and ambient sets, the securebits, the other sets.
     Capabilities = "drop capabilities",
+    /// PID 1 becomes the payload's user, after the bounding set is gone and before the other sets are.
+    User = "become the payload's user",
     /// no_new_privs.
     NoNewPrivs = "set no_new_privs",
     /// Landlock's scopes and rules about files.

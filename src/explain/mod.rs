@@ -105,6 +105,12 @@ fn identity(page: &mut Page, plan: &Plan) {
         ),
         None,
     );
+    if let Some(user) = &identity.runs_as {
+        let groups: String = user.groups.iter().map(|group| format!(" {group}")).collect();
+        let also = if groups.is_empty() { String::new() } else { format!(", and the groups{groups}") };
+        let text = format!("            the command has uid {} and gid {}{also}", user.uid, user.gid);
+        page.line("", &text, None);
+    }
     if let Some(further) = &plan.identity.subordinate {
         for (what, ranges) in [("uids", &further.uids), ("gids", &further.gids)] {
             for range in ranges {
@@ -173,6 +179,7 @@ fn filesystem(page: &mut Page, plan: &Plan) {
                 format!("{dest}  at most {}{access}", ByteSize(*size))
             }
             MountOp::Symlink { target } => format!("{dest} -> {}", escape(target)),
+            MountOp::Own { uid, gid } => format!("{dest} is {uid}:{gid}'s"),
             MountOp::Overlay { lower, upper } => format!("{dest}{}", overlay(lower.len(), upper)),
             _ => dest,
         };

@@ -1,6 +1,7 @@
 //! What an image says of how it is run, and where its layers are.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -57,8 +58,28 @@ pub struct Image {
     pub layers: Vec<PathBuf>,
     /// What it says of how it is run.
     pub defaults: RunDefaults,
-    /// Its user and group by number, looked up in its own databases.
-    pub user: (u32, u32),
+    /// Its user, looked up in its own databases.
+    pub user: ImageUser,
+}
+
+/// Who an image's programs run as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageUser {
+    /// The name; empty where its database has none for the number.
+    pub name: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The group's.
+    pub gid: u32,
+    /// Further groups that the database has the user in, where the image names no group.
+    pub groups: Vec<u32>,
+}
+
+impl ImageUser {
+    /// Root, in root's group.
+    pub fn is_root(&self) -> bool {
+        (self.uid, self.gid) == (0, 0)
+    }
 }
 
 impl Image {
@@ -84,7 +105,7 @@ impl Image {
             }
         }
         let defaults = RunDefaults::of(&record);
-        let user = numbers(&defaults.user, &layers)?;
+        let user = look_up(&defaults.user, &layers)?;
         Ok(Self { name: record.name, layers, defaults, user })
     }
 
@@ -97,38 +118,64 @@ impl Image {
     }
 }
 
-/// The user and the group by number. A user of the database has the group that it says there.
-fn numbers(user: &str, layers: &[PathBuf]) -> Result<(u32, u32), ImageError> {
+/// The user and the groups by number. A user of the database has the groups that it says there.
+fn look_up(user: &str, layers: &[PathBuf]) -> Result<ImageUser, ImageError> {
     let wrong = |why: &str| ImageError::User { user: user.to_owned(), why: why.to_owned() };
     let (name, group) = user.split_once(':').unwrap_or((user, ""));
     if matches!(name, "" | "root" | "0") && matches!(group, "" | "root" | "0") {
-        return Ok((0, 0));
+        return Ok(ImageUser { name: "root".to_owned(), ..ImageUser::default() });
     }
-    let find = |file: &str, name: &str| -> Result<Option<(u32, u32)>, ImageError> {
+    let database = |file: &str| -> Result<String, ImageError> {
         let bytes = read(layers, file)
             .map_err(|errno| wrong(&format!("its /etc/{file}: {}", crate::diag::errno_words(errno))))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let line = text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (own, _, id) = (fields.next()?, fields.next()?, fields.next()?);
-            (own == name || id == name).then(|| (id.to_owned(), fields.next().unwrap_or("0").to_owned()))
-        });
-        Ok(line.and_then(|(id, group)| Some((id.parse().ok()?, group.parse().unwrap_or(0)))))
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let entry = if name.is_empty() { Some((0, 0)) } else { find("passwd", name)? };
-    let (uid, own_group) = match (entry, name.parse()) {
-        (Some(entry), _) => entry,
-        (None, Ok(number)) => (number, 0),
+    let (users, groups) = (database("passwd")?, database("group")?);
+    let known = find(&users, if name.is_empty() { "0" } else { name });
+    let (name, uid, own_group) = match (known, name.parse()) {
+        (Some(found), _) => (found.name.to_owned(), found.id, found.next.parse().unwrap_or(0)),
+        (None, Ok(number)) => (String::new(), number, 0),
+        (None, Err(_)) if name.is_empty() => ("root".to_owned(), 0, 0),
         (None, Err(_)) => return Err(wrong("its /etc/passwd has no such user")),
     };
-    let gid = match group {
-        "" => own_group,
-        group => match (group.parse(), find("group", group)?) {
-            (Ok(number), _) | (_, Some((number, _))) => number,
-            _ => return Err(wrong("its /etc/group has no such group")),
-        },
-    };
-    Ok((uid, gid))
+    if group.is_empty() {
+        let groups = groups_of(&groups, &name);
+        return Ok(ImageUser { name, uid, gid: own_group, groups });
+    }
+    match (group.parse(), find(&groups, group)) {
+        (Ok(gid), _) => Ok(ImageUser { name, uid, gid, groups: Vec::new() }),
+        (_, Some(found)) => Ok(ImageUser { name, uid, gid: found.id, groups: Vec::new() }),
+        _ => Err(wrong("its /etc/group has no such group")),
+    }
+}
+
+/// A line of passwd(5) or group(5).
+struct Entry<'t> {
+    name: &'t str,
+    id: u32,
+    /// A user's group, or a group's members.
+    next: &'t str,
+}
+
+fn entries(database: &str) -> impl Iterator<Item = Entry<'_>> {
+    database.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
+        Some(Entry { name, id, next: fields.next().unwrap_or_default() })
+    })
+}
+
+/// The first of a name, or of a number.
+fn find<'t>(database: &'t str, wanted: &str) -> Option<Entry<'t>> {
+    let number = wanted.parse();
+    entries(database).find(|entry| entry.name == wanted || number == Ok(entry.id))
+}
+
+/// The groups that have the user as a member, each once, ascending.
+fn groups_of(database: &str, user: &str) -> Vec<u32> {
+    let has = |entry: &Entry<'_>| !user.is_empty() && entry.next.split(',').any(|member| member == user);
+    let groups: BTreeSet<u32> = entries(database).filter(has).map(|entry| entry.id).collect();
+    groups.into_iter().collect()
 }
 
 /// What a file of `/etc` holds in the topmost layer that has it; nothing where none has. No link is followed.

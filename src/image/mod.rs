@@ -22,7 +22,7 @@ mod spec;
 mod store;
 mod tree;
 
-pub use defaults::{Image, RunDefaults};
+pub use defaults::{Image, ImageUser, RunDefaults};
 pub use digest::Digest;
 pub use error::ImageError;
 pub use export::{export, kept_layer};

@@ -159,12 +159,16 @@ impl Base<'_> {
     /// The user database: the payload's own user, and nobody.
     fn accounts(&self) -> [(&'static str, Vec<u8>); 2] {
         let (user, home) = (self.user, crate::diag::escape(self.home));
-        let (uid, gid) = (self.identity.uid, self.identity.gid);
+        let (uid, gid) = self.identity.of_payload();
         let nobodys = nobody(uid, "nobody:x:65534:65534:nobody:/:/bin/false\n");
         let nogroup = nobody(gid, "nogroup:x:65534:\n");
+        // Who has become another is not root any more.
+        let beside =
+            |id: u32, line: &'static str| if self.identity.runs_as.is_some() && id != 0 { line } else { "" };
+        let (root, roots) = (beside(uid, "root:x:0:0:root:/:/bin/sh\n"), beside(gid, "root:x:0:\n"));
         [
-            ("passwd", format!("{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n{nobodys}").into()),
-            ("group", format!("{user}:x:{gid}:\n{nogroup}").into()),
+            ("passwd", format!("{root}{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n{nobodys}").into()),
+            ("group", format!("{roots}{user}:x:{gid}:\n{nogroup}").into()),
         ]
     }
 

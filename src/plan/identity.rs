@@ -3,6 +3,7 @@
 
 use caps::Capability;
 
+use super::image;
 use super::mount::{Access, Mount, MountOp, OverlayUpper};
 use super::{IdRange, Identity, PlanError, Privileges, Subordinate};
 use crate::diag::quote;
@@ -41,10 +42,12 @@ pub(super) fn resolve(profile: &Profile, host: &Host) -> Result<Identity, PlanEr
         UidMap::Root => (0, 0),
         UidMap::Subordinate => {
             let identity = Identity::with_subordinate(host.uid, host.gid, &host.subordinate);
-            return identity.ok_or_else(|| no_ids(map, host));
+            let mut identity = identity.ok_or_else(|| no_ids(map, host))?;
+            identity.runs_as = image::runs_as(profile, host, &identity)?;
+            return Ok(identity);
         }
     };
-    Ok(Identity { outside_uid: host.uid, outside_gid: host.gid, uid, gid, subordinate: None })
+    Ok(Identity { outside_uid: host.uid, outside_gid: host.gid, uid, gid, subordinate: None, runs_as: None })
 }
 
 impl Identity {
@@ -58,8 +61,14 @@ impl Identity {
             uid: 0,
             gid: 0,
             subordinate: Some(subordinate),
+            runs_as: None,
         })
     }
+}
+
+/// Whether some range has the id.
+pub(super) fn has_id(ranges: &[IdRange], id: u32) -> bool {
+    id == 0 || ranges.iter().any(|range| id >= range.inside && id - range.inside < range.count)
 }
 
 fn no_ids(map: &Setting<UidMap>, host: &Host) -> PlanError {
@@ -94,6 +103,7 @@ fn ranges(given: &IdRanges) -> Vec<IdRange> {
 pub(super) fn privileges(
     profile: &Profile,
     invocation: &Invocation,
+    identity: &Identity,
     mounts: &[Mount],
 ) -> Result<Privileges, PlanError> {
     let kept = &profile.privileges.capabilities;
@@ -112,10 +122,12 @@ pub(super) fn privileges(
             return Err(conflict(why, &format!("leave it out; kept can be {}", names(&KEPT))));
         }
     }
-    check_marked_files(kept, mounts)?;
+    // Another user than root has none, as after a login.
+    let capabilities = if identity.of_payload().0 == 0 { kept.clone() } else { Vec::new() };
+    check_marked_files(&capabilities, mounts)?;
     Ok(Privileges {
         drop_capabilities: true,
-        capabilities: kept.clone(),
+        capabilities,
         no_new_privs: true,
         hide_init: true,
         session_keyring: if invocation.strict { Level::Require } else { Level::Available },

@@ -7,11 +7,91 @@ use std::path::{Path, PathBuf};
 
 use super::entries;
 use super::error::PlanError;
+use super::identity::has_id;
 use super::mount::{Mount, MountOp};
-use super::{Directory, Identity};
+use super::{Directory, Identity, RunsAs};
 use crate::diag::quote;
 use crate::host::{Host, Image};
-use crate::profile::{Origin, Setting, UidMap};
+use crate::profile::{HomeMode, Origin, Profile, Setting, Wayland, X11Mode};
+
+/// Whom an image's programs run as where its users are mapped, if that is not root.
+///
+/// # Errors
+/// [`PlanError::Conflict`]: not all of the user's ids are mapped, or the home directory would be somebody else's.
+pub(super) fn runs_as(
+    profile: &Profile,
+    host: &Host,
+    identity: &Identity,
+) -> Result<Option<RunsAs>, PlanError> {
+    let (Some(image), Some(ids)) = (&host.image, &identity.subordinate) else { return Ok(None) };
+    let user = &image.user;
+    if user.is_root() {
+        return Ok(None);
+    }
+    let conflict = |why: &str, origin: &Origin, hint: &str| PlanError::Conflict {
+        why: format!(
+            "cannot run the image {} as its user {}: {why}",
+            quote(&image.name),
+            quote(&image.defaults.user)
+        ),
+        origin: origin.clone(),
+        hint: hint.to_owned(),
+    };
+    let groups = [user.gid].into_iter().chain(user.groups.iter().copied());
+    let missing = (!has_id(&ids.uids, user.uid)).then_some(("uid", user.uid));
+    let missing = missing.or(groups.into_iter().find(|gid| !has_id(&ids.gids, *gid)).map(|gid| ("gid", gid)));
+    if let Some((kind, id)) = missing {
+        let hint = "more ids are given by root with usermod --add-subuids and --add-subgids";
+        return Err(conflict(
+            &format!("no subordinate id is its {kind} {id}"),
+            &profile.privileges.uid.origin,
+            hint,
+        ));
+    }
+    if user.uid != 0 && profile.home.value == HomeMode::Private {
+        let why = "a private home is the caller's, who is root there";
+        return Err(conflict(why, &profile.home.origin, "set `home.mode` to \"ephemeral\""));
+    }
+    if let Some((key, origin)) = of_session(profile).filter(|_| user.uid != 0) {
+        let why = format!("{key} is the caller's, who is root there");
+        return Err(conflict(&why, origin, "leave that out, or give the image no user when it is made"));
+    }
+    Ok(Some(RunsAs { uid: user.uid, gid: user.gid, groups: user.groups.clone() }))
+}
+
+/// What a profile opens of the session, whose sockets and cookies are for one uid.
+fn of_session(profile: &Profile) -> Option<(&'static str, &Origin)> {
+    let (wayland, x11, sound) = (&profile.display.wayland, &profile.display.x11, &profile.audio_playback);
+    let open = [
+        ("the Wayland display", wayland.value != Wayland::Off, &wayland.origin),
+        ("the X11 display", x11.value != X11Mode::Off, &x11.origin),
+        ("the sound server", sound.value, &sound.origin),
+    ];
+    open.into_iter().find(|(_, is_open, _)| *is_open).map(|(what, _, origin)| (what, origin))
+}
+
+/// The name of that user inside, if the image has one that is fit for a user database and a variable.
+pub(super) fn user_name(host: &Host) -> &str {
+    let name = host.image.as_ref().map_or("", |image| image.user.name.as_str());
+    let fit = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !name.is_empty() && fit(name) { name } else { "user" }
+}
+
+/// Gives the payload's user what the sandbox has made for it: the home, the runtime directory, and every tmpfs that is not the
+/// system's. What is the host's stays the caller's.
+pub(super) fn give_away(mounts: &mut Vec<Mount>, user: &RunsAs, runtime_dir: &Path) {
+    let is_users = |mount: &&Mount| match mount.op {
+        MountOp::Tmpfs { mode, .. } | MountOp::Private { mode } => {
+            mode & 0o002 == 0 && !["/dev", "/run"].iter().any(|system| Path::new(system) == mount.dest)
+        }
+        MountOp::Dir { .. } => mount.dest == runtime_dir,
+        _ => false,
+    };
+    let op = MountOp::Own { uid: user.uid, gid: user.gid };
+    let given = |mount: &Mount| Mount { op: op.clone(), ..mount.clone() };
+    let given: Vec<Mount> = mounts.iter().filter(is_users).map(given).collect();
+    mounts.extend(given);
+}
 
 /// The image, with who asked for it.
 pub(super) struct Asked<'a> {
@@ -28,7 +108,6 @@ impl<'a> Asked<'a> {
         host: &'a Host,
         origin: &Origin,
         identity: &Identity,
-        map: UidMap,
     ) -> Result<Option<Self>, PlanError> {
         let Some(image) = &host.image else { return Ok(None) };
         let defaults = &image.defaults;
@@ -42,16 +121,9 @@ impl<'a> Asked<'a> {
             let why = format!("cannot run the image {}: its configuration holds a NUL", quote(&image.name));
             return Err(conflict(why, "make the image anew"));
         }
-        let (uid, gid) = image.user;
+        let (uid, gid) = (image.user.uid, image.user.gid);
         // Root of the image is whoever its one user is.
-        let is_root = (uid, gid) == (0, 0);
-        if map == UidMap::Subordinate && !is_root {
-            return Err(PlanError::NotBuilt {
-                what: "an image's own user with privileges.uid = \"subordinate\"".to_owned(),
-                origin: origin.clone(),
-            });
-        }
-        if !is_root && (uid, gid) != (identity.uid, identity.gid) {
+        if !image.user.is_root() && (uid, gid) != identity.of_payload() {
             let why = format!(
                 "cannot run the image {} as its user {}: the sandbox has no uid but {} and no gid but {}, not {uid} and {gid}",
                 quote(&image.name),
@@ -59,7 +131,10 @@ impl<'a> Asked<'a> {
                 identity.uid,
                 identity.gid
             );
-            return Err(conflict(why, "give the image another user, or none, when it is made"));
+            return Err(conflict(
+                why,
+                "map more ids by `privileges.uid = \"subordinate\"`, as the profile distro does",
+            ));
         }
         Ok(Some(Self { image, origin: origin.clone() }))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::base::Base;
 use super::entries::{self, Layout, Tokens};
-use super::image::Asked;
+use super::image::{self, Asked};
 use super::mount::{Access, BindSource, Mount, MountOp};
 use super::resolve::{override_with, tokens};
 use super::{Directory, PlanError};
@@ -72,7 +72,11 @@ pub(super) fn lay_out(
     let typed = || (Vec::new(), invocation.command.clone());
     let (mut command, typed) = base.image.map_or_else(typed, |image| image.words(&invocation.command));
     command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
-    Ok(LaidOut { mounts: layout.into_mounts(), command, registry, directory })
+    let mut mounts = layout.into_mounts();
+    if let Some(user) = &base.identity.runs_as {
+        image::give_away(&mut mounts, user, base.runtime_dir);
+    }
+    Ok(LaidOut { mounts, command, registry, directory })
 }
 
 fn layout(

@@ -133,8 +133,29 @@ pub struct Identity {
     pub uid: u32,
     /// The gid that it is inside.
     pub gid: u32,
-    /// Further ids: they take `newuidmap` and `newgidmap` to map, and leave the payload no supplementary groups.
+    /// Further ids: they take `newuidmap` and `newgidmap` to map, and leave the payload no supplementary groups of the caller's.
     pub subordinate: Option<Subordinate>,
+    /// Which of these ids PID 1 and the payload become, when all is set up; those above without it.
+    pub runs_as: Option<RunsAs>,
+}
+
+/// A user inside that the caller is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RunsAs {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Supplementary groups, ascending.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// The uid and the gid that the payload has, inside.
+    pub fn of_payload(&self) -> (u32, u32) {
+        self.runs_as.as_ref().map_or((self.uid, self.gid), |user| (user.uid, user.gid))
+    }
 }
 
 /// The caller's subordinate ids (subuid(5)).

@@ -218,6 +218,13 @@ pub enum MountOp {
         /// The mode.
         mode: u32,
     },
+    /// Gives what is there to another user inside, if it is of a filesystem that was made for this sandbox.
+    Own {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// Covers what is there with something empty that can't be opened; nothing where nothing is.
     Mask,
     /// Makes what is there a mount of its own and read-only, with every mount below it; nothing where nothing is.
@@ -244,6 +251,7 @@ impl MountOp {
             MountOp::Data { .. } => "data",
             MountOp::Symlink { .. } => "symlink",
             MountOp::Chmod { .. } => "chmod",
+            MountOp::Own { .. } => "own",
             MountOp::Mask => "hide",
             MountOp::ReadOnly => "read-only",
         }

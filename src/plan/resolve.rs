@@ -9,8 +9,10 @@ use super::entries::{self, Tokens};
 use super::environment::Facts;
 use super::image::Asked;
 use super::lay_out::lay_out;
-use super::{Directory, Namespaces, Plan, PlanError, Root};
-use super::{command, desktop, environment, identity, limits, protect, roots, toolchains, unbuilt, walls};
+use super::{Directory, Identity, Namespaces, Plan, PlanError, Root};
+use super::{
+    command, desktop, environment, identity, image, limits, protect, roots, toolchains, unbuilt, walls,
+};
 use crate::host::{DesktopParts, Host, Wanted};
 use crate::invocation::Invocation;
 use crate::profile::{ArgumentsMode, Nested, Origin, Profile, Setting, UidMap, Wayland, X11Mode};
@@ -45,13 +47,13 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
 pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Plan, PlanError> {
     unbuilt::refuse(profile, invocation)?;
     let identity = identity::resolve(profile, host)?;
-    let user = if identity.uid == 0 { "root" } else { &host.user };
+    let user = user(&identity, host);
     let home = home_inside(host, user)?;
-    let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.uid));
+    let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.of_payload().0));
     let namespaces = namespaces(profile, invocation, host)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
     let root = roots::resolve(&profile.filesystem, invocation, &tokens(host, &home))?;
-    let image = Asked::of(host, &root.origin, &identity, profile.privileges.uid.value)?;
+    let image = Asked::of(host, &root.origin, &identity)?;
     let base = Base {
         profile,
         host,
@@ -69,11 +71,11 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let facts = Facts::of(&base, &desktop.variables);
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &laid.directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
-    let privileges = identity::privileges(profile, invocation, &laid.mounts)?;
+    let privileges = identity::privileges(profile, invocation, &identity, &laid.mounts)?;
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
-        seccomp: Some(walls::seccomp(profile, namespaces.nested.value)?),
+        seccomp: Some(walls::seccomp(profile, namespaces.nested.value, &privileges)?),
         identity,
         namespaces,
         hostname,
@@ -101,6 +103,15 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         directory: laid.directory,
         misses,
     })
+}
+
+/// The payload's name inside.
+fn user<'a>(identity: &Identity, host: &'a Host) -> &'a str {
+    match (&identity.runs_as, identity.of_payload().0) {
+        (_, 0) => "root",
+        (Some(_), _) => image::user_name(host),
+        (None, _) => &host.user,
+    }
 }
 
 /// What tokens stand for. The home is that of outside.

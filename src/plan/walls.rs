@@ -1,7 +1,7 @@
 //! The walls beside namespaces and mounts: the filter of system calls, and Landlock.
 #![forbid(unsafe_code)]
 
-use super::{PlanError, Seccomp};
+use super::{PlanError, Privileges, Seccomp};
 use crate::host::Host;
 use crate::invocation::Invocation;
 use crate::profile::{LandlockScope, Level, Nested, Profile, Setting};
@@ -92,13 +92,17 @@ fn landlock(
 }
 
 /// The filter: every word must be one, and together they must make a filter.
-pub(super) fn seccomp(profile: &Profile, nested: Nested) -> Result<Seccomp, PlanError> {
+pub(super) fn seccomp(
+    profile: &Profile,
+    nested: Nested,
+    privileges: &Privileges,
+) -> Result<Seccomp, PlanError> {
     let (allow, deny) = (&profile.seccomp.allow, &profile.seccomp.deny);
     for word in allow.iter().chain(deny) {
         let wrong = |why| PlanError::SystemCall { why, origin: word.origin.clone() };
         seccomp::check_word(&word.value).map_err(wrong)?;
     }
-    let keeps = |wanted| profile.privileges.capabilities.iter().any(|kept| kept.value == wanted);
+    let keeps = |wanted| privileges.capabilities.iter().any(|kept| kept.value == wanted);
     let filter = Seccomp {
         allow: allow.clone(),
         deny: deny.clone(),

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod caps;
+pub mod credentials;
 pub mod landlock;
 pub mod message;
 pub mod mount;

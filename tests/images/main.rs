@@ -11,6 +11,7 @@ mod made;
 mod owned;
 mod run;
 mod stage;
+mod user;
 mod wrong;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         made::cases(),
         exported::cases(),
         owned::cases(),
+        user::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())
 }

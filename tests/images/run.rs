@@ -67,7 +67,7 @@ fn users(user: &User) -> Verdict {
         out.exits(125)?.stdout_is("")?.stderr_has(why)?;
     }
     stage(user, "other", &named("somebody"), Layer::default().file("top", "x"))?;
-    run(user, "other", &[])?.stderr_has("hint: give the image another user, or none, when it is made")?;
+    run(user, "other", &[])?.stderr_has("hint: map more ids by `privileges.uid = \"subordinate\"`")?;
     // The database is that of the topmost layer, also where that is a link to the host's.
     stage(user, "link", &named("daemon"), Layer::default().link("etc/passwd", b"/etc/passwd"))?;
     run(user, "link", &[])?

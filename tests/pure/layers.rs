@@ -42,7 +42,8 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 14] = [
+const INSIDE: [&str; 15] = [
+    "credentials",
     "execute",
     "files",
     "init",

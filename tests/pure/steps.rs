@@ -44,6 +44,7 @@ fn the_order_is_the_promised_one() {
         Step::Time,
         Step::HideInit,
         Step::Capabilities,
+        Step::User,
         Step::NoNewPrivs,
         Step::Fork,
         Step::Group,

@@ -3,7 +3,7 @@
 use crate::common::edited::Edit;
 use crate::common::{Output, User, output};
 use libtest_mimic::Failed;
-use sbx::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
+use sbx::plan::{Access, BindSource, Mount, MountOp, OverlayUpper, Plan, RunsAs};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,21 @@ pub(crate) const EDITS: &[Edit] = &[
     ("unwalled", unwalled),
     ("capable", |plan| plan.privileges.drop_capabilities = false),
     ("unfiltered", |plan| plan.seccomp = None),
+    ("another user", |plan| plan.identity.runs_as = another_user()),
+    ("another user, capable", |plan| {
+        plan.identity.runs_as = another_user();
+        plan.privileges.drop_capabilities = false;
+    }),
+    ("the host's given away", |plan| {
+        let given = plan.mounts.iter().find(|mount| mount.dest.ends_with("mine")).cloned();
+        let op = MountOp::Own { uid: 33, gid: 34 };
+        plan.mounts.extend(given.map(|mount| Mount { op, ..mount }));
+    }),
 ];
+
+fn another_user() -> Option<RunsAs> {
+    Some(RunsAs { uid: 33, gid: 34, groups: vec![5, 7] })
+}
 
 /// All capabilities are kept, nothing is filtered, and PID 1 can be read.
 fn unwalled(plan: &mut Plan) {

@@ -22,6 +22,8 @@ pub(crate) fn cases() -> Vec<Case> {
         mapped(case!(owners_pass_away_with_the_layer)),
         mapped(case!(walls_stand_for_root_inside)),
         mapped(case!(set_id_modes_give_nothing)),
+        mapped(case!(another_user_is_not_root)),
+        mapped(case!(no_file_of_the_hosts_is_given_away)),
         mapped(case!(signals_reach_other_users)),
         mapped(case!(others_may_not_map)),
         in_debian(case!(apt_get_installs_a_package)),
@@ -246,6 +248,36 @@ fn accounts_can_be_made(user: &User) -> Verdict {
     )?;
     clear(user, &kept(user, "mine"))?;
     clear(user, &root)
+}
+
+/// Root's file is read by root; not by another user, whether or not the capabilities are taken as well.
+fn another_user_is_not_root(user: &User) -> Verdict {
+    let root = root(user, "root")?;
+    let file = user.put(root.join("etc/closed"), "closed\n")?;
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let text = "id -u; id -G; cat /etc/closed; chown 5 /etc/closed; grep Eff /proc/self/status";
+    as_root(user, &root, &[], text)?.stdout_is("0\n0\nclosed\nCapEff:\t00000000a00405fb\n")?;
+    for edit in ["another user", "another user, capable"] {
+        let mut edited = user.edited(edit);
+        edited.args(["--quiet", "--set", "privileges.uid=subordinate", "--cwd", "none", "--chdir", "/"]);
+        let out = output(crate::stage::given(&mut edited, &root).args(["sh", "-c", text]))?;
+        out.stdout_is("33\n34 5 7\nCapEff:\t0000000000000000\n")?;
+    }
+    Ok(())
+}
+
+/// What a plan gives to another user must be of the sandbox's making.
+fn no_file_of_the_hosts_is_given_away(user: &User) -> Verdict {
+    let root = root(user, "root")?;
+    let mine = user.put("home/mine", "mine\n")?;
+    let mut edited = user.edited("the host's given away");
+    edited.args(["--quiet", "--set", "privileges.uid=subordinate", "--cwd", "none", "--rw"]).arg(&mine);
+    let out = output(crate::stage::given(&mut edited, &root).args(["sh", "-c", "echo ran"]))?;
+    out.exits(125)?.stdout_is("")?.stderr_has("cannot make ")?;
+    if fs::metadata(&mine)?.uid() == user.uid() {
+        return Ok(());
+    }
+    Err("the host's file is somebody else's".into())
 }
 
 /// Capabilities go with the caller's own id as 0, too; none of them makes another id.

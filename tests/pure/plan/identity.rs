@@ -3,8 +3,9 @@
 use crate::plan::given::{host, plan, plan_on, refusal, root_host};
 use caps::Capability;
 use sbx::diag::Diagnose as _;
-use sbx::host::{Host, SubordinateIds};
-use sbx::plan::{IdRange, PlanError};
+use sbx::host::{Host, Image, SubordinateIds};
+use sbx::image::{ImageUser, RunDefaults};
+use sbx::plan::{IdRange, MountOp, PlanError, RunsAs};
 
 const SUBORDINATE: &str = "privileges.uid = \"subordinate\"\nfilesystem.cwd = \"none\"";
 
@@ -145,4 +146,41 @@ fn the_filter_knows_what_is_kept() {
     assert_eq!(of("\"CAP_SYS_CHROOT\""), (true, false));
     assert_eq!(of("\"CAP_FSETID\""), (false, true));
     assert_eq!(of("\"CAP_SETFCAP\", \"CAP_FOWNER\""), (false, false));
+}
+
+fn with_image(user: ImageUser) -> Host {
+    let name = "app:latest".to_owned();
+    Host {
+        image: Some(Image { name, user, layers: vec!["/l".into()], defaults: RunDefaults::default() }),
+        ..with_ids()
+    }
+}
+
+/// What is made for the user is given away once all of it is there; what others share is not.
+#[test]
+fn an_images_user_owns_what_is_made_for_it() {
+    let user = ImageUser { name: "app".to_owned(), uid: 1000, gid: 1001, groups: vec![5] };
+    let text = format!(
+        "{SUBORDINATE}\nprivileges.capabilities = [\"CAP_SYS_CHROOT\"]\nfilesystem.root = \"image:app\""
+    );
+    let made = plan_on(&with_image(user), &[&text], &["--tmpfs", "/t", "true"]).expect("a plan");
+    let wanted = RunsAs { uid: 1000, gid: 1001, groups: vec![5] };
+    assert_eq!((made.identity.uid, made.identity.runs_as), (0, Some(wanted)));
+    assert!(made.privileges.capabilities.is_empty() && !made.seccomp.expect("a filter").chroot);
+    let first = made.mounts.iter().position(|mount| matches!(mount.op, MountOp::Own { .. })).expect("owners");
+    let (before, given) = made.mounts.split_at(first);
+    assert!(given.iter().all(|mount| mount.op == MountOp::Own { uid: 1000, gid: 1001 }));
+    let given: Vec<_> = given.iter().map(|mount| mount.dest.to_str().expect("text")).collect();
+    assert_eq!(given, ["/home/ann", "/run/user/1000", "/t"]);
+    assert!(given.iter().all(|dest| before.iter().any(|mount| mount.dest.as_os_str() == *dest)));
+    let user = |wanted: &str| made.environment.iter().any(|set| set.name == "USER" && set.value == wanted);
+    assert!(user("app"));
+}
+
+#[test]
+fn root_of_an_image_is_the_sandboxs() {
+    let text = format!("{SUBORDINATE}\nfilesystem.root = \"image:app\"");
+    let made = plan_on(&with_image(ImageUser::default()), &[&text], &["true"]).expect("a plan");
+    assert_eq!(made.identity.runs_as, None);
+    assert!(!made.mounts.iter().any(|mount| matches!(mount.op, MountOp::Own { .. })));
 }
