@@ -100,7 +100,10 @@ impl<'a> Builder<'a> {
         overlay::mount(init.as_ref(), lower, writable.as_ref(), &made).at_item(Step::Filesystem, n)?;
         let root = self.open(MADE).at_item(Step::Attach, n)?;
         self.attach(item, &root, true)?;
-        self.own.push(fstat(&root).at_item(Step::Attach, n)?.st_dev);
+        // Where there is a layer for what mounts need, all of it is there, and nothing more is made: that would be kept.
+        if init.is_none() {
+            self.own.push(fstat(&root).at_item(Step::Attach, n)?.st_dev);
+        }
         Ok(())
     }
 

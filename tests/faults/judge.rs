@@ -116,7 +116,7 @@ impl<'a> Judge<'a> {
 /// The first of many lines.
 fn shortened(lines: &[String]) -> String {
     const LINES: usize = 5;
-    const LETTERS: usize = 160;
+    const LETTERS: usize = 400;
     let line = |line: &String| line.chars().take(LETTERS).collect::<String>();
     let shown: Vec<_> = lines.iter().take(LINES).map(line).collect();
     let rest = lines.len().saturating_sub(LINES);

@@ -2,14 +2,14 @@
 //! from outside it must come to one of two things: the same sandbox as without the fault, or a refusal with one message and
 //! nothing run. Never a weaker sandbox, a hang, a process or a file left behind.
 //!
-//! `cargo test --test faults` takes every false success, and a sample of the errors, always the same and with every kind of
-//! call in it. Everything is
+//! `cargo test --test faults` takes most false successes, and a sample of the errors, always the same ones and with every kind of
+//! call among them. Everything is
 //!
 //! ```sh
 //! SBX_FAULTS=all cargo test --test faults
 //! ```
 //!
-//! which takes eight minutes on two processors. Any other value takes the faults whose name has it as a part, such as
+//! which takes half an hour on two processors. Any other value takes the faults whose name has it as a part, such as
 //! `SBX_FAULTS=build/init/prctl#3=EPERM`. Names are SCENARIO/PROCESS/CALL#COUNT=RESULT: `outside` is sbx itself, `init` its PID 1,
 //! `payload` the command's process up to its execve, from which on nothing is traced.
 //!

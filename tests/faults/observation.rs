@@ -60,6 +60,15 @@ impl Observation {
     }
 }
 
+/// An overlay's directories are told as `/proc/self/fd/N`: any number will do.
+fn without_descriptors(option: &str) -> String {
+    let mut parts = option.split("/proc/self/fd/");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "a descriptor" + part.trim_start_matches(|digit: char| digit.is_ascii_digit())
+    })
+}
+
 #[derive(Default)]
 struct Lines(Vec<String>);
 
@@ -139,7 +148,10 @@ impl Lines {
             let propagation: Vec<_> =
                 mount.propagation.iter().map(|word| word.split(':').next().unwrap_or_default()).collect();
             let (target, root, source) = (mount.target.display(), &mount.root, &mount.source);
-            let own = (mount.options, propagation, mount.kind, mount.super_options);
+            // The kernel gives an overlay's first mount an id where it can, later ones not always.
+            let options = mount.super_options.iter().filter(|option| !option.starts_with("uuid="));
+            let options: Vec<_> = options.map(|option| without_descriptors(option)).collect();
+            let own = (mount.options, propagation, mount.kind, options);
             self.add(&format!("mount {target}, {height}, of {root} in {source}"), own);
         }
         self.add("directory", std::env::current_dir().map_err(|error| error.kind()));

@@ -6,7 +6,7 @@ use crate::observation;
 use libtest_mimic::Failed;
 use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,6 +16,38 @@ pub(crate) const SCENARIOS: &[(&str, &[&str])] = &[
     (
         "build",
         &["--profile", "build", "--set", "namespaces.time.monotonic=1h", "--hide", ".env", "--ro", "kept"],
+    ),
+    (
+        "layers",
+        &[
+            "--profile",
+            "build",
+            "--root",
+            "base",
+            "--layer",
+            "over",
+            "--ro",
+            "/usr",
+            "--ro",
+            "/etc/ld.so.cache",
+        ],
+    ),
+    (
+        "kept",
+        &[
+            "--profile",
+            "base-cli",
+            "--root",
+            "base",
+            "--set",
+            "filesystem.writable=layer:mine",
+            "--overlay",
+            "over",
+            "--ro",
+            "/usr",
+            "--ro",
+            "/etc/ld.so.cache",
+        ],
     ),
     (
         "host",
@@ -62,6 +94,18 @@ impl<'a> Scenario<'a> {
         user.mkdir("traces")?;
         user.put(user.project().join(".env"), "secret\n")?;
         user.put(user.project().join("kept"), "kept\n")?;
+        for directory in ["base/usr", "base/etc", "over/opt"] {
+            user.mkdir(user.project().join(directory))?;
+        }
+        for (link, target) in [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+            symlink(target, user.project().join("base").join(link))?;
+        }
+        // What a first run leaves of it; the kernel closes its own directory.
+        let mine = user.home().join(".local/state/sbx/layers/mine");
+        user.mkdir(mine.join("upper/etc"))?;
+        fs::set_permissions(user.mkdir(mine.join("work/work"))?, fs::Permissions::from_mode(0))?;
+        // Where a fault makes memory seem unfit for a layer, one on disk takes its place, and the directory of layers stays.
+        user.mkdir(user.home().join(".local/state/sbx/layers"))?;
         SCENARIOS.iter().map(|(name, options)| Self::new(user, name, options)).collect()
     }
 
