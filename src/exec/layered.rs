@@ -101,8 +101,10 @@ impl<'a> Builder<'a> {
         let root = self.open(MADE).at_item(Step::Attach, n)?;
         self.attach(item, &root, true)?;
         // Where there is a layer for what mounts need, all of it is there, and nothing more is made: that would be kept.
-        if init.is_none() {
-            self.own.push(fstat(&root).at_item(Step::Attach, n)?.st_dev);
+        let device = fstat(&root).at_item(Step::Attach, n)?.st_dev;
+        match init {
+            Some(_) => self.kept_root = Some(device),
+            None => self.own.push(device),
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(super) struct Builder<'a> {
     pub(super) proc: Option<OwnedFd>,
     /// Devices of filesystems that only this set-up can have written to.
     pub(super) own: &'a mut Vec<u64>,
+    /// Device of a kept root, which has all that mounts need: nothing is made there, and its links lead nowhere else.
+    pub(super) kept_root: Option<u64>,
     /// The directory of the last destination.
     last: Option<(&'a CStr, OwnedFd, bool)>,
     /// The directory of the last source.
@@ -75,6 +77,7 @@ impl<'a> Builder<'a> {
             scratch,
             proc: Some(proc),
             own,
+            kept_root: None,
             last: None,
             last_source: None,
             masks: None,
@@ -175,9 +178,10 @@ impl<'a> Builder<'a> {
         // What a link leads to may cover the directory that was remembered.
         self.last = None;
         let mut canonical = PathBuffer::new();
-        let own = &*self.own;
-        let mut trust =
-            |directory: BorrowedFd<'_>, _: &PathBuffer| is_trusted(directory, own).unwrap_or(false);
+        let (own, kept_root) = (&*self.own, self.kept_root);
+        let mut trust = |directory: BorrowedFd<'_>, _: &PathBuffer| {
+            is_trusted(directory, own, kept_root).unwrap_or(false)
+        };
         match walk::canonicalize(self.root.as_fd(), &item.path, &mut canonical, &mut trust) {
             Ok(()) => {}
             Err(Stop::Untrusted) => {
@@ -258,8 +262,10 @@ pub(super) fn is_own(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool
 }
 
 /// Whether a link in `directory` can only have been made by this set-up, or by somebody whose mount the sandbox can't
-/// write.
-fn is_trusted(directory: BorrowedFd<'_>, own: &[u64]) -> nix::Result<bool> {
+/// write; or, in a root that is kept, by an earlier run, which it leads to nothing that the root's paths don't.
+fn is_trusted(directory: BorrowedFd<'_>, own: &[u64], kept_root: Option<u64>) -> nix::Result<bool> {
     use nix::sys::statvfs::{FsFlags, fstatvfs};
-    Ok(is_own(directory, own)? || fstatvfs(directory)?.flags().contains(FsFlags::ST_RDONLY))
+    let device = fstat(directory)?.st_dev;
+    let is_known = own.contains(&device) || kept_root == Some(device);
+    Ok(is_known || fstatvfs(directory)?.flags().contains(FsFlags::ST_RDONLY))
 }

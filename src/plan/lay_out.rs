@@ -73,6 +73,14 @@ pub(super) fn lay_out(
     let (mut command, typed) = base.image.map_or_else(typed, |image| image.words(&invocation.command));
     command.extend(arguments::words(&typed, &shown, host, &directory.value.0));
     let mut mounts = layout.into_mounts();
+    if base.root.overlay.is_some() {
+        // A link of the root's own may lead to these from anywhere, as `/etc/resolv.conf` does.
+        mounts.sort_by_key(|mount| match mount.dest.to_str() {
+            Some("/") => 0,
+            Some("/dev" | "/run" | "/tmp") => 1,
+            _ => 2,
+        });
+    }
     if let Some(user) = &base.identity.runs_as {
         image::give_away(&mut mounts, user, base.runtime_dir);
     }

@@ -13,6 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(what_is_written_goes_nowhere),
         case!(directories_can_go_too),
         case!(what_every_sandbox_has),
+        case!(names_are_looked_up_behind_a_link),
         case!(without_a_writable_layer),
         case!(landlocks_rules_know_the_root),
         case!(the_topmost_first),
@@ -103,6 +104,27 @@ fn what_every_sandbox_has(user: &User) -> Verdict {
         if user.dir().starts_with("/tmp") { "sbx-test\n" } else { "" }
     ))?;
     before.same_as(&Snapshot::of(&root)?)
+}
+
+/// Distributions have a link into `/run`, which is the sandbox's own: it leads to what the sandbox has laid there.
+fn names_are_looked_up_behind_a_link(user: &User) -> Verdict {
+    for target in ["../run/systemd/resolve/stub-resolv.conf", "/run/NetworkManager/resolv.conf"] {
+        let name = target.rsplit_once("run/").map_or("", |(_, rest)| rest).replace('/', "-");
+        let root = root(user, &name)?;
+        std::os::unix::fs::symlink(target, root.join("etc/resolv.conf"))?;
+        let before = Snapshot::with_times(&root)?;
+        for options in
+            [&[][..], &["--set", "filesystem.writable=none"], &["--set", "filesystem.writable=layer:mine"]]
+        {
+            for _ in 0..2 {
+                let out = script(user, &root, options, "cat /etc/resolv.conf; readlink /etc/resolv.conf")?;
+                out.stderr_is("")?.stdout_is(&format!("# This sandbox has no network.\n{target}\n"))?;
+            }
+        }
+        before.same_as(&Snapshot::with_times(&root)?)?;
+        output(user.sbx().args(["discard", "mine"]))?.exits(0)?;
+    }
+    Ok(())
 }
 
 fn without_a_writable_layer(user: &User) -> Verdict {
