@@ -204,10 +204,10 @@ fn passing_name() -> String {
 fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
     let name = passing_name();
     let text = CString::new(name.as_str()).unwrap_or_default();
-    let mut kept = take(&layers.join(&name)).inspect_err(|_| {
-        let _ = removal::remove(&place.0, &text);
-    })?;
     let place = place.0.try_clone().map_err(|_| Errno::EMFILE)?;
+    let mut kept = take(&layers.join(&name)).inspect_err(|_| {
+        let _ = removal::remove(&place, &text);
+    })?;
     kept.passing = Some((place, text));
     Ok(kept)
 }

@@ -53,6 +53,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn run(&self, command: &mut Command, late: bool, limit: Duration) -> Result<Outcome, Failed> {
         let output = output_within(limit, command);
         let left = self.left_behind();
+        let spared = self.empty_layers();
         let changed = Snapshot::of(self.user.home())?;
         let mut outcome = match output {
             Ok(output) => self.judge(&output, late)?,
@@ -62,8 +63,24 @@ impl<'a> Judge<'a> {
             outcome = Outcome::Bad(format!("left behind: {}", left.join(", ")));
         } else if !self.home.difference(&changed).is_empty() {
             outcome = Outcome::Bad(format!("files changed: {}", self.home.difference(&changed)));
+        } else if spared && outcome == Outcome::Refused && !late {
+            outcome = Outcome::Bad("an empty layer is left".to_owned());
         }
         Ok(outcome)
+    }
+
+    /// Takes away what a run has left of empty layers: one that can't be looked at when the sandbox has ended is kept, for
+    /// nothing of it may be lost. Whether there were any.
+    fn empty_layers(&self) -> bool {
+        let layers = fs::read_dir(self.user.home().join(".local/state/sbx/layers"));
+        let is_empty = |upper: &Path| fs::read_dir(upper).is_ok_and(|mut entries| entries.next().is_none());
+        let named =
+            |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"over-"));
+        let mut found = false;
+        for path in layers.into_iter().flatten().flatten().map(|entry| entry.path()) {
+            found |= named(&path) && is_empty(&path.join("upper")) && fs::remove_dir_all(&path).is_ok();
+        }
+        found
     }
 
     fn judge(&self, output: &Output, late: bool) -> Result<Outcome, Failed> {
