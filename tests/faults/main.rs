@@ -2,7 +2,7 @@
 //! from outside it must come to one of two things: the same sandbox as without the fault, or a refusal with one message and
 //! nothing run. Never a weaker sandbox, a hang, a process or a file left behind.
 //!
-//! `cargo test --test faults` takes most false successes, and a sample of the errors, always the same ones and with every kind of
+//! `cargo test --test faults` takes a sample of the false successes and of the errors, always the same ones and with every kind of
 //! call among them. Everything is
 //!
 //! ```sh

@@ -15,8 +15,8 @@ const ERRORS: [&str; 4] = ["EPERM", "ENOSYS", "ENOMEM", "EINTR"];
 /// How many errors the sample has for each account.
 const ERRORS_TRIED: usize = 120;
 
-/// How many false successes: most of them.
-const SUCCESSES_TRIED: usize = 600;
+/// How many false successes.
+const SUCCESSES_TRIED: usize = 450;
 
 /// How the faults ended.
 #[derive(Debug, Default)]
