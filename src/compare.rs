@@ -1,7 +1,10 @@
 //! Carries out the verbs about what sandboxes have changed.
 #![forbid(unsafe_code)]
 
-use crate::changes::{self, ChangesError, Layer, Look};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::changes::{self, ChangesError, Ids, Layer, Look};
 use crate::cli::{ChangesVerb, Selection, Shape};
 use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
@@ -21,39 +24,50 @@ pub(crate) struct Answer {
 pub(crate) fn carry_out(
     verb: &ChangesVerb,
     host: &Host,
+    ids: Ids,
     look: Look,
     print: &dyn Fn(&[u8]) -> bool,
 ) -> Answer {
     let mut answer = Answer::default();
-    let done = match verb {
-        ChangesVerb::Diff { selection, shape } => diff(&mut answer, selection, host, *shape, look, print),
-        ChangesVerb::Apply { selection, dry_run } => apply(&mut answer, selection, host, *dry_run, look),
-    };
+    let done = layer(verb, host, ids).and_then(|layer| match verb {
+        ChangesVerb::Diff { selection, shape } => diff(&mut answer, selection, &layer, *shape, look, print),
+        ChangesVerb::Apply { selection, dry_run } => apply(&mut answer, selection, &layer, *dry_run, look),
+    });
     answer.error = done.err();
     answer
 }
 
-fn layer(selection: &Selection, host: &Host) -> Result<Layer, ChangesError> {
-    let place = changes::place(host)?;
+/// Where the layer is that a verb is about, if there is one.
+pub(crate) fn place(verb: &ChangesVerb, host: &Host) -> Option<PathBuf> {
+    let place = changes::place(host).ok()?;
+    name(verb, host, &place).ok().map(|name| place.join(name))
+}
+
+fn name(verb: &ChangesVerb, host: &Host, place: &Path) -> Result<OsString, ChangesError> {
+    let (ChangesVerb::Diff { selection, .. } | ChangesVerb::Apply { selection, .. }) = verb;
     let cwd = match &host.cwd {
         WorkingDirectory::Known(path) => Some(path.as_path()),
         _ => None,
     };
     match &selection.name {
-        Some(name) => changes::find(&place, name),
-        None => changes::newest(&place, cwd),
+        Some(name) => Ok(name.clone()),
+        None => changes::newest(place, cwd),
     }
+}
+
+fn layer(verb: &ChangesVerb, host: &Host, ids: Ids) -> Result<Layer, ChangesError> {
+    let place = changes::place(host)?;
+    changes::find(&place, &name(verb, host, &place)?, ids)
 }
 
 fn diff(
     answer: &mut Answer,
     selection: &Selection,
-    host: &Host,
+    layer: &Layer,
     shape: Shape,
     look: Look,
     print: &dyn Fn(&[u8]) -> bool,
 ) -> Result<(), ChangesError> {
-    let layer = layer(selection, host)?;
     let in_use = layer.is_in_use();
     let mut warn = |what: &str| answer.warnings.push(format!("the layer {} {what}", quote(&layer.name)));
     if in_use {
@@ -61,13 +75,13 @@ fn diff(
     } else if layer.is_half_applied() {
         warn("is half applied: the next `sbx apply` finishes that first");
     }
-    let changes = changes::select(layer.changes()?, &layer, &selection.paths)?;
+    let changes = changes::select(layer.changes()?, layer, &selection.paths)?;
     answer.text = match shape {
         Shape::Patch => {
-            changes::patch(&layer, &changes, look, print)?;
+            changes::patch(layer, &changes, look, print)?;
             Vec::new()
         }
-        Shape::Json => changes::json(&layer, in_use, &changes).into_bytes(),
+        Shape::Json => changes::json(layer, in_use, &changes).into_bytes(),
         Shape::Text => changes::text(&changes, look.color).into_bytes(),
     };
     Ok(())
@@ -76,12 +90,11 @@ fn diff(
 fn apply(
     answer: &mut Answer,
     selection: &Selection,
-    host: &Host,
+    layer: &Layer,
     dry_run: bool,
     look: Look,
 ) -> Result<(), ChangesError> {
-    let layer = layer(selection, host)?;
-    let applied = changes::apply(&layer, &selection.paths, dry_run)?;
+    let applied = changes::apply(layer, &selection.paths, dry_run)?;
     let mut warn = |what: String| answer.warnings.push(what);
     if applied.finished {
         warn(format!("what was begun of the layer {} is finished", quote(&layer.name)));

@@ -9,18 +9,55 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::unistd::geteuid;
 
 use super::error::ChangesError;
 use super::walk::{Trees, walk};
 use super::{Change, marks};
 use crate::host::Host;
 use crate::layers::{JOURNAL, Kind, Record};
+use crate::sys::caps;
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Where the kernel's overlay keeps its own, with a mode that nobody else gives it.
 const KERNELS_WORK: &str = "work/work";
+
+/// Whose the ids are that files have here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// Everybody's: 0 is root.
+    Hosts,
+    /// The caller's alone: 0 is the caller, and the subordinate ids follow. Files of theirs can be read, and with
+    /// [`caps::CHANGE`], which is permitted, be changed.
+    Callers,
+}
+
+impl Ids {
+    /// Whether files are given the owners that the layer's have, as by root.
+    pub(super) fn carries_owners(self) -> bool {
+        self == Self::Hosts && geteuid().is_root()
+    }
+
+    /// Lets what lies in the layer be changed whoever it belongs to, as long as the answer lives.
+    pub(super) fn open_layer(self) -> nix::Result<Option<Opened>> {
+        if self == Self::Hosts {
+            return Ok(None);
+        }
+        caps::set(caps::READ | caps::CHANGE, caps::READ | caps::CHANGE).map(|()| Some(Opened))
+    }
+}
+
+/// The layer can be changed.
+pub(super) struct Opened;
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // Nothing can fail: it is less than before.
+        let _ = caps::set(caps::READ | caps::CHANGE, caps::READ);
+    }
+}
 
 /// A layer, and the directory that it lies over.
 #[derive(Debug)]
@@ -35,6 +72,8 @@ pub struct Layer {
     pub record: Option<Record>,
     /// The directory that it lies over, if it lies over one.
     pub(super) lower: Option<OwnedFd>,
+    /// Whose ids these are.
+    pub(super) ids: Ids,
 }
 
 /// Where a user's layers are kept.
@@ -49,7 +88,7 @@ pub fn place(host: &Host) -> Result<PathBuf, ChangesError> {
 ///
 /// # Errors
 /// [`ChangesError`]: there is none, or it or its directory can't be opened.
-pub fn find(place: &Path, name: &OsStr) -> Result<Layer, ChangesError> {
+pub fn find(place: &Path, name: &OsStr, ids: Ids) -> Result<Layer, ChangesError> {
     // Names with a dot in front are sbx's own, for what is about to go.
     let is_name = !name.is_empty() && !name.as_bytes().contains(&b'/') && !name.as_bytes().starts_with(b".");
     let path = place.join(name);
@@ -77,7 +116,7 @@ pub fn find(place: &Path, name: &OsStr) -> Result<Layer, ChangesError> {
         Some(record) if record.kind == Kind::Overlay => Some(lower(record)?),
         _ => None,
     };
-    Ok(Layer { name: name.to_owned(), path, dir, upper, record, lower })
+    Ok(Layer { name: name.to_owned(), path, dir, upper, record, lower, ids })
 }
 
 /// Opens the directory that a layer lies over, if it still is the same.
@@ -95,11 +134,11 @@ fn lower(record: &Record) -> Result<OwnedFd, ChangesError> {
     Ok(opened)
 }
 
-/// Opens the newest layer of a directory or of one above it.
+/// The name of the newest layer of a directory or of one above it.
 ///
 /// # Errors
-/// As [`find`], and [`ChangesError::NoneHere`].
-pub fn newest(place: &Path, cwd: Option<&Path>) -> Result<Layer, ChangesError> {
+/// [`ChangesError::NoneHere`].
+pub fn newest(place: &Path, cwd: Option<&Path>) -> Result<OsString, ChangesError> {
     let none = || ChangesError::NoneHere(cwd.map(Path::to_owned));
     let cwd = cwd.ok_or_else(none)?;
     let mut best: Option<(i128, OsString)> = None;
@@ -116,7 +155,7 @@ pub fn newest(place: &Path, cwd: Option<&Path>) -> Result<Layer, ChangesError> {
             best = Some(found);
         }
     }
-    find(place, &best.ok_or_else(none)?.1)
+    best.map(|best| best.1).ok_or_else(none)
 }
 
 impl Layer {
@@ -128,7 +167,7 @@ impl Layer {
         let lower = self.lower.as_ref().map(AsFd::as_fd);
         let mut changes = walk(Trees { upper: self.upper.as_fd(), lower, by_name: self.is_by_name() })?;
         let directory = self.record.as_ref().map(|record| record.directory.as_path());
-        let marker = marks::Marker::new(directory.filter(|_| lower.is_some()));
+        let marker = marks::Marker::new(directory.filter(|_| lower.is_some()), self.ids);
         changes.iter_mut().for_each(|change| change.marks = marker.marks(change));
         Ok(changes)
     }
