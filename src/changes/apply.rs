@@ -145,7 +145,9 @@ impl Apply<'_> {
 
     fn make_ready(&self, journal: &Journal, steps: &[Step]) -> Result<(), ChangesError> {
         let failed = Self::write(&journal.stage, false);
-        let mut stage = Stage::make(self.lower, &journal.stage, steps.len() <= FEW, self.layer.ids.carries_owners()).map_err(&failed)?;
+        let mut stage =
+            Stage::make(self.lower, &journal.stage, steps.len() <= FEW, self.layer.ids.carries_owners())
+                .map_err(&failed)?;
         for step in steps {
             if let Step::Put { path, number, .. } = step {
                 stage.ready(&self.layer.upper, path, *number).map_err(Self::write(path, false))?;

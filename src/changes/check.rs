@@ -145,8 +145,9 @@ impl Check<'_> {
         let set_id = |node: &Option<Node>| {
             node.as_ref().filter(|node| node.kind == Kind::File).map_or(0, |node| node.mode & 0o6000)
         };
-        let others =
-            |new: &Node| !is_root && (new.owner != me || new.mode & 0o2000 != 0 && new.group != getegid().as_raw());
+        let others = |new: &Node| {
+            !is_root && (new.owner != me || new.mode & 0o2000 != 0 && new.group != getegid().as_raw())
+        };
         let gone = change.from_below && place == Place::Fine && self.has_changed(parent)?;
         let new = change.new.as_ref();
         if is_dir(&change.new) && !matches!(change.status, Status::Modified) {

@@ -134,11 +134,7 @@ impl Layout<'_> {
     }
 
     /// Packs a tree: its blob, and the digest of the archive in it.
-    fn layer(
-        &self,
-        tree: &Path,
-        owners: Owners<'_>,
-    ) -> Result<(Descriptor, Digest), ImageError> {
+    fn layer(&self, tree: &Path, owners: Owners<'_>) -> Result<(Descriptor, Digest), ImageError> {
         let new = self.path.join("blobs/sha256/.new");
         let packed = pack_to(&new, tree, owners).map_err(|error| self.wrong(&error))?;
         let (digest, size, diff_id) = packed;

@@ -139,10 +139,14 @@ fn members(plain: &mut dyn Read, tree: &mut Tree, most: u64) -> Result<u64, Stop
         let member = member::read(&mut entry, &mut extensions).map_err(|error| Stop::At(path, error))?;
         let Some(member) = member else { continue };
         tree.add(&member, &mut entry).map_err(|error| Stop::At(member.path, error))?;
+        // Directories above a member count as well: a path has room for 2,048.
+        if entries + tree.implied > most {
+            return Err(Stop::TooMany);
+        }
     }
     // The padding at the end is hashed too.
     io::copy(plain, &mut io::sink()).map_err(Stop::Archive)?;
-    Ok(entries)
+    Ok(entries + tree.implied)
 }
 
 /// Tells of every MiB that is read.

@@ -94,7 +94,15 @@ impl<W: Write> Packer<'_, W> {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let below = openat(directory, name, flags, Mode::empty())?;
                 let shown = [path, b"/"].concat();
-                self.entry(&shown, path, &status, &self.attributes(below.as_fd())?, EntryType::Directory, b"", 0)?;
+                self.entry(
+                    &shown,
+                    path,
+                    &status,
+                    &self.attributes(below.as_fd())?,
+                    EntryType::Directory,
+                    b"",
+                    0,
+                )?;
                 self.directory(&below, path, depth + 1)
             }
             SFlag::S_IFREG => self.file(directory, name, path, &status),

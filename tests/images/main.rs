@@ -8,6 +8,8 @@ mod formats;
 mod hostile;
 mod killed;
 mod made;
+mod many;
+mod on_disk;
 mod owned;
 mod run;
 mod stage;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         made::cases(),
         exported::cases(),
         owned::cases(),
+        many::cases(),
+        on_disk::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())
 }
