@@ -283,3 +283,36 @@ fn skip(blob: &mut impl Read) -> io::Result<()> {
     let skipped = io::copy(&mut blob.take(length.into()), &mut io::sink())?;
     if skipped == u64::from(length) { Ok(()) } else { Err(wrong("it is cut off")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::{Kind, Member};
+    use super::super::store;
+    use super::*;
+
+    /// Whoever has attributes made up that no file here takes fills no memory with them.
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let place = std::env::temp_dir().join(format!("sbx-noted-{}", std::process::id()));
+        std::fs::create_dir(&place).unwrap();
+        let mut tree = Tree::new(store::open(&place).unwrap());
+        let mut add = |number: u32| {
+            let member = Member {
+                path: number.to_string().into_bytes(),
+                kind: Kind::Fifo,
+                target: Vec::new(),
+                size: 0,
+                mode: 0o600,
+                uid: 0,
+                gid: 0,
+                mtime: (0, 0),
+                xattrs: vec![(b"trusted.x".to_vec(), vec![0; 1 << 20])],
+            };
+            tree.add(&member, &mut io::empty())
+        };
+        let refused = (0..1000).find_map(|number| Some((number, add(number).err()?)));
+        let (number, error) = refused.unwrap();
+        assert_eq!((number, error.to_string().contains("remembered")), (255, true));
+        std::fs::remove_dir_all(&place).unwrap();
+    }
+}

@@ -14,7 +14,8 @@ pub(crate) fn cases() -> Vec<Case> {
         needs(case!(with_owners_of_its_own))
             .only_as_user()
             .needs(Need::SubordinateIds)
-            .needs(Need::Program("python3")),
+            .needs(Need::Program("python3"))
+            .needs(Need::Program("strace")),
         case!(refusals),
         needs(case!(pulled)).needs(Need::Program("skopeo")),
         case!(nothing_to_pull).needs(Need::Program("skopeo")),
@@ -182,8 +183,8 @@ fn with_owners_of_its_own(user: &User) -> Verdict {
         echo more >>/theirs; echo more >>/roots; busybox chown 0:0 /given; busybox chmod 640 /given; rm /bin/sort";
     run(user, "x", &[&DISTRO[..], &["/bin/sh", "-c", script]].concat())?.exits(0)?;
     // The control: where the ids can't be mapped it is refused, and nothing of it stays.
-    let mut unmapped = user.command("unshare");
-    unmapped.args(["--user", "--map-current-user"]).arg(user.sbx_path());
+    let mut unmapped = user.command("strace");
+    unmapped.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unshare:error=EPERM"]).arg(user.sbx_path());
     let words = ["image", "export", "x", "out", "--layer", "mine"];
     let refused = output(unmapped.args(words).current_dir(user.dir()))?;
     refused.exits(125)?.stderr_has("cannot map subordinate ids: ")?.stderr_has("permission denied")?;

@@ -76,7 +76,7 @@ fn a_disk_that_fails(user: &User) -> Verdict {
         let mut command = user.command("strace");
         command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={call}:error=EIO:when=1")]);
         let failed = output(command.arg(user.sbx_path()).args(["image", "import"]).arg(&image).arg("x"))?;
-        failed.exits(125)?.stdout_is("")?.stderr_has("input/output error")?;
+        failed.exits(125)?.stdout_is("")?.stderr_has(": i/O error")?;
         output(user.sbx().args(["image", "list"]))?.exits(0)?.stdout_lacks("x:latest")?;
         let whole = stored(user).into_iter().all(|layer| layer.join("tree/a").exists());
         failed.check(whole, || "no layer in part".to_owned())?;
