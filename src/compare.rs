@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
 
 use crate::changes::{self, ChangesError, Ids, Layer, Look};
 use crate::cli::{ChangesVerb, Selection, Shape};
 use crate::diag::quote;
 use crate::host::{Host, WorkingDirectory};
+use crate::layers::{Kind, Record, Under};
 
 /// What came of a verb.
 #[derive(Debug, Default)]
@@ -24,17 +28,56 @@ pub(crate) struct Answer {
 pub(crate) fn carry_out(
     verb: &ChangesVerb,
     host: &Host,
-    ids: Ids,
+    (ids, merge): (Ids, Option<Merge<'_>>),
     look: Look,
     print: &dyn Fn(&[u8]) -> bool,
 ) -> Answer {
     let mut answer = Answer::default();
     let done = layer(verb, host, ids).and_then(|layer| match verb {
-        ChangesVerb::Diff { selection, shape } => diff(&mut answer, selection, &layer, *shape, look, print),
+        ChangesVerb::Diff { selection, shape } => {
+            let layer = over_what_is_below(&mut answer, layer, merge)?;
+            diff(&mut answer, selection, &layer, *shape, look, print)
+        }
         ChangesVerb::Apply { selection, dry_run } => apply(&mut answer, selection, &layer, *dry_run, look),
     });
     answer.error = done.err();
     answer
+}
+
+/// How several directories are laid over each other, topmost first, at a place that may be covered.
+pub(crate) type Merge<'m> = &'m dyn Fn(&[PathBuf], &Path) -> nix::Result<OwnedFd>;
+
+/// Whether a verb takes that.
+pub(crate) fn merges(verb: &ChangesVerb, layer: &Path) -> bool {
+    let is_named = !Record::read(layer).is_ok_and(|record| record.kind == Kind::Overlay);
+    let is_diff = matches!(verb, ChangesVerb::Diff { .. });
+    is_diff && is_named && Under::read(layer).is_ok_and(|under| under.len() > 1)
+}
+
+/// A layer with a name is compared with what it lay over the last time.
+fn over_what_is_below(
+    answer: &mut Answer,
+    layer: Layer,
+    merge: Option<Merge<'_>>,
+) -> Result<Layer, ChangesError> {
+    let under = layer.under()?;
+    let lower = match &under[..] {
+        [] if layer.is_compared() => return Ok(layer),
+        [] => {
+            answer.warnings.push(format!(
+                "what the layer {} lies over is not known, so all in it is shown as new and nothing as deleted: \
+                 the next run on it writes that down",
+                quote(&layer.name)
+            ));
+            return Ok(layer);
+        }
+        [one] => layer.open(one)?,
+        several => {
+            let merged = merge.map_or(Err(Errno::EPERM), |merge| merge(several, &layer.path));
+            merged.map_err(|errno| ChangesError::Merge { name: layer.name.clone(), errno })?
+        }
+    };
+    Ok(layer.over(lower))
 }
 
 /// Where the layer is that a verb is about, if there is one.

@@ -45,7 +45,7 @@ type Left = Vec<(PathBuf, &'static str)>;
 /// [`ChangesError`]: nothing is changed, but for [`ChangesError::Write`] that says so.
 pub fn apply(layer: &Layer, typed: &[PathBuf], dry_run: bool) -> Result<Applied, ChangesError> {
     let of_none = || ChangesError::OfNoDirectory(layer.name.clone());
-    let lower = layer.lower.as_ref().ok_or_else(of_none)?;
+    let lower = layer.lower.as_ref().filter(|_| layer.is_of_directory()).ok_or_else(of_none)?;
     let locked = layer.lock().map_err(|errno| ChangesError::Layer { path: layer.path.clone(), errno })?;
     let _lock = locked.ok_or_else(|| ChangesError::InUse(layer.name.clone()))?;
     let apply = Apply { layer, lower };

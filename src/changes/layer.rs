@@ -15,7 +15,7 @@ use super::error::ChangesError;
 use super::walk::{Trees, walk};
 use super::{Change, marks};
 use crate::host::Host;
-use crate::layers::{JOURNAL, Kind, Record};
+use crate::layers::{JOURNAL, Kind, Record, Under};
 use crate::sys::caps;
 
 const DIRECTORY: OFlag =
@@ -65,7 +65,7 @@ pub struct Layer {
     /// Its name.
     pub name: OsString,
     /// Where it is.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
     pub(super) dir: OwnedFd,
     pub(super) upper: OwnedFd,
     /// What is written down of it; nothing for one that has only a name.
@@ -121,14 +121,19 @@ pub fn find(place: &Path, name: &OsStr, ids: Ids) -> Result<Layer, ChangesError>
 
 /// Opens the directory that a layer lies over, if it still is the same.
 fn lower(record: &Record) -> Result<OwnedFd, ChangesError> {
-    let path = || record.directory.clone();
+    open_same(&record.directory, (record.device, record.inode))
+}
+
+/// Opens a directory, if it still is the same.
+fn open_same(directory: &Path, id: (u64, u64)) -> Result<OwnedFd, ChangesError> {
+    let path = || directory.to_owned();
     let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let how = OpenHow::new().flags(DIRECTORY).resolve(resolve);
-    let opened = openat2(nix::fcntl::AT_FDCWD, &record.directory, how);
+    let opened = openat2(nix::fcntl::AT_FDCWD, directory, how);
     let opened = opened.map_err(|errno| ChangesError::Directory { path: path(), errno: Some(errno) })?;
     let status =
         fstat(&opened).map_err(|errno| ChangesError::Directory { path: path(), errno: Some(errno) })?;
-    if (status.st_dev, status.st_ino) != (record.device, record.inode) {
+    if (status.st_dev, status.st_ino) != id {
         return Err(ChangesError::Directory { path: path(), errno: None });
     }
     Ok(opened)
@@ -167,9 +172,52 @@ impl Layer {
         let lower = self.lower.as_ref().map(AsFd::as_fd);
         let mut changes = walk(Trees { upper: self.upper.as_fd(), lower, by_name: self.is_by_name() })?;
         let directory = self.record.as_ref().map(|record| record.directory.as_path());
-        let marker = marks::Marker::new(directory.filter(|_| lower.is_some()), self.ids);
+        let marker = marks::Marker::new(directory.filter(|_| self.is_of_directory()), self.ids);
         changes.iter_mut().for_each(|change| change.marks = marker.marks(change));
         Ok(changes)
+    }
+
+    /// What it lies over, if it is one with a name: nothing where that is not written down.
+    ///
+    /// # Errors
+    /// [`ChangesError::Record`], and [`ChangesError::Directory`] where one of them is not there any more.
+    pub fn under(&self) -> Result<Vec<PathBuf>, ChangesError> {
+        let under = match Under::read(&self.path) {
+            _ if self.lower.is_some() => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            under => under.map_err(|error| ChangesError::Record {
+                path: self.path.join("under.json"),
+                why: error.to_string(),
+            })?,
+        };
+        for one in &under {
+            open_same(&one.path, (one.device, one.inode))?;
+        }
+        Ok(under.into_iter().map(|one| one.path).collect())
+    }
+
+    /// Opens one of these.
+    ///
+    /// # Errors
+    /// [`ChangesError::Directory`].
+    pub fn open(&self, under: &Path) -> Result<OwnedFd, ChangesError> {
+        let failed = |errno| ChangesError::Directory { path: under.to_owned(), errno: Some(errno) };
+        nix::fcntl::open(under, DIRECTORY, Mode::empty()).map_err(failed)
+    }
+
+    /// Whether it is compared with a directory.
+    pub fn is_compared(&self) -> bool {
+        self.lower.is_some()
+    }
+
+    /// The same layer, to be compared with this directory. Only one that is of a directory can be applied.
+    pub fn over(self, lower: OwnedFd) -> Self {
+        Self { lower: Some(lower), ..self }
+    }
+
+    /// Whether it is of a directory, and can be applied to it.
+    pub(super) fn is_of_directory(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.kind == Kind::Overlay)
     }
 
     /// Whether its whiteouts may be files with names of their own: the kernel's are not, and a file called so is just that.

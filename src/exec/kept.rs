@@ -15,8 +15,9 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use super::ExecError;
+use super::sources::Source;
 use super::subordinate;
-use crate::layers::{Kind, LayersError, Record, is_half_applied, is_layer};
+use crate::layers::{Kind, LayersError, Record, Under, is_half_applied, is_layer};
 use crate::profile::Origin;
 use crate::removal;
 use crate::sys::mount as sys_mount;
@@ -76,6 +77,17 @@ impl Kept {
             Ok(record) if record.kind == Kind::Overlay => Err(of(directory, Errno::EEXIST, origin)),
             _ => Self::take(directory, origin),
         }
+    }
+
+    /// Writes down what the layer lies over now, topmost first, for whoever asks what has changed in it.
+    pub(super) fn lies_over(&self, lower: &[Source], origin: &Origin) -> Result<(), ExecError> {
+        let layer = self.upper.parent().unwrap_or(&self.upper);
+        // What the caller has open only has no path that lasts.
+        let lasting = lower.iter().all(|source| source.expect.is_none());
+        let path = |source: &Source| Under::at(Path::new(OsStr::from_bytes(source.path.to_bytes())));
+        let under = lower.iter().filter(|_| lasting).map(path).collect::<Result<Vec<_>, _>>();
+        let written = under.and_then(|under| Under::write(layer, &under));
+        written.map_err(|error| of(layer, errno_of(error), origin))
     }
 
     /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.

@@ -17,10 +17,13 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getgid, getuid, pipe2};
 
 use super::ExecError;
 use super::init::NeverReturn;
+use super::overlay;
+use super::sources::Source;
 use crate::cgroup::wait;
 use crate::diag::{errno_words, escape};
 use crate::host::SubordinateIds;
@@ -154,6 +157,8 @@ pub(crate) enum Power {
     Whole,
     /// They are read.
     Read,
+    /// They are read, and directories laid over each other ([`merge`]), in a mount namespace that ends with it.
+    ReadAndMerge,
     /// They are read, and changed where the right to that is taken for a moment ([`caps::CHANGE`]): elsewhere modes keep the
     /// caller from what they keep everybody from.
     ReadAndChange,
@@ -164,9 +169,53 @@ impl Power {
         match self {
             Self::Whole => Ok(()),
             Self::Read => caps::set(caps::READ, caps::READ),
+            Self::ReadAndMerge => {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                caps::set(caps::READ | caps::MOUNT, caps::READ | caps::MOUNT)
+            }
             Self::ReadAndChange => caps::set(caps::READ | caps::CHANGE, caps::READ),
         }
     }
+}
+
+/// The caller alone, with no other ids; root with all that there are.
+pub(crate) fn alone() -> Identity {
+    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+    Identity { outside_uid: uid, outside_gid: gid, uid, gid, subordinate: None }
+}
+
+/// The directories as one, topmost first: what an overlay of them shows, mounted over `place`, which can't be seen by path in
+/// this process any more. The right to mount anything else is gone then.
+///
+/// # Errors
+/// What mount(2) says.
+pub(crate) fn merge(under: &[PathBuf], place: &Path) -> nix::Result<OwnedFd> {
+    let layers = under.iter().map(|path| Source::new(path, true, None)).collect::<Result<Vec<_>, _>>();
+    let layers = layers.map_err(|_| Errno::EINVAL)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = || nix::fcntl::open(place, flags, Mode::empty());
+    overlay::mount(None, &layers, None, &open()?)?;
+    let merged = open()?;
+    caps::set(caps::READ, caps::READ)?;
+    Ok(merged)
+}
+
+/// Has the ids of [`alone`] mapped, which takes no program.
+fn map_alone(pid: Pid) -> std::io::Result<()> {
+    let path = |file: &str| format!("/proc/{pid}/{file}");
+    let root = getuid().is_root();
+    if !root {
+        fs::write(path("setgroups"), "deny")?;
+    }
+    for (file, id) in [("uid_map", getuid().as_raw()), ("gid_map", getgid().as_raw())] {
+        let as_here = |line: &str| {
+            let mut words = line.split_whitespace();
+            words.next().zip(words.nth(1)).map(|(first, count)| format!("{first} {first} {count}\n"))
+        };
+        let all = fs::read_to_string(format!("/proc/self/{file}"))?.lines().filter_map(as_here).collect();
+        fs::write(path(file), if root { all } else { format!("{id} {id} 1") })?;
+    }
+    Ok(())
 }
 
 /// Does something in a process of its own whose user namespace has the plan's ids, uid 0 being the caller: files of subordinate
@@ -190,7 +239,10 @@ pub(crate) fn within(identity: &Identity, power: Power, act: impl FnOnce() -> u8
         Forked::Parent(child) => {
             drop((ready, mapped));
             let no_namespace = |_| unmet("no user namespace can be made".to_owned(), Some(NAMESPACES));
-            let done = one_byte(&made).map_err(no_namespace).and_then(|()| map(child, identity));
+            let done = one_byte(&made).map_err(no_namespace).and_then(|()| match &identity.subordinate {
+                Some(_) => map(child, identity),
+                None => map_alone(child).map_err(|error| unmet(errno_of(&error), Some(NAMESPACES))),
+            });
             let told = done.and_then(|()| nix::unistd::write(&go, &[0]).map_err(outside));
             drop(go);
             let ended = loop {

@@ -68,6 +68,9 @@ pub const READ: u64 = 1 << 2;
 /// Changes them as well: `CAP_DAC_OVERRIDE` and `CAP_FOWNER`.
 pub const CHANGE: u64 = 1 << 1 | 1 << 3;
 
+/// Mounts: `CAP_SYS_ADMIN`.
+pub const MOUNT: u64 = 1 << 21;
+
 /// Empties the inheritable set, and the effective and permitted ones but for the bits of `kept`.
 ///
 /// # Errors

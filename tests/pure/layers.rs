@@ -31,7 +31,7 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
     ("registry", &["cgroup", "profile", "sys", "diag"]),
     ("manage", &["cgroup", "layers", "registry", "plan", "profile", "host", "sys", "diag"]),
     ("layers", &["bytes", "sys", "diag"]),
-    ("compare", &["changes", "cli", "host", "diag"]),
+    ("compare", &["changes", "cli", "host", "layers", "diag"]),
     ("changes", &["bytes", "host", "layers", "removal", "profile", "sys", "diag"]),
     (
         "exec",
