@@ -140,6 +140,9 @@ fn with_a_kept_layer(user: &User) -> Verdict {
     import(user, &image, &["x"])?.exits(0)?;
     let script = "rm /d/gone; rm -r /o; mkdir /o; echo new >/o/new; echo more >>/owned; ln -s here /link; rm /bin/sort";
     run(user, "x", &["--set", "filesystem.writable=layer:mine", "/bin/sh", "-c", script])?.exits(0)?;
+    // What was changed is told of the image's own layers as well.
+    let shown = output(user.sbx().args(["diff", "mine"]))?;
+    shown.exits(0)?.stderr_is("")?.stdout_has("D  bin/sort\nD  d/gone\n")?.stdout_has("M  owned\n")?;
     export(user, &["x", "out", "--layer", "mine"])?.exits(0)?;
     umoci(user, &["unpack", "--rootless", "--image", "out:latest", "bundle"])?;
     let tree = listing(user, "bundle/rootfs")?;
