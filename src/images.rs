@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -42,15 +42,7 @@ pub(crate) fn carry_out(
             imported(pulled.and_then(owned))
         }
         ImageVerb::Export { name, path, layer } => {
-            let layers = host.layers();
-            let kept = |name: &String| image::kept_layer(layers.as_deref(), name);
-            let layer = layer.as_ref().map(kept).transpose()?;
-            let owners = match ids {
-                Ids::Hosts => LayersOwners::Images,
-                Ids::Callers => LayersOwners::Files,
-            };
-            image::export(&store, name, path, layer.as_deref().map(|layer| (layer, owners)))?;
-            Ok(String::new())
+            export(&store, host, ids, (name, path, layer.as_ref())).map(|()| String::new())
         }
         ImageVerb::List { format } => {
             let records = store.list()?;
@@ -85,6 +77,21 @@ pub(crate) fn carry_out(
             Ok(format!("{removed} layers removed{used}\n"))
         }
     }
+}
+
+fn export(
+    store: &Store,
+    host: &Host,
+    ids: Ids,
+    (name, path, layer): (&str, &Path, Option<&String>),
+) -> Result<(), ImageError> {
+    let layers = host.layers();
+    let layer = layer.map(|name| image::kept_layer(layers.as_deref(), name)).transpose()?;
+    let owners = match ids {
+        Ids::Hosts => LayersOwners::Images,
+        Ids::Callers => LayersOwners::Files,
+    };
+    image::export(store, name, path, layer.as_deref().map(|layer| (layer, owners)))
 }
 
 /// Where the kept layer is that a verb is about, if it is about one.

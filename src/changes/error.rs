@@ -156,12 +156,9 @@ impl fmt::Display for ChangesError {
             Self::Directory { path, errno: None } => {
                 write!(f, "cannot use the layer on {}: it is another directory now", quote(path))
             }
-            Self::Merge { name, errno } => write!(
-                f,
-                "cannot lay the directories below the layer {} over each other: {}",
-                quote(name),
-                errno_words(*errno)
-            ),
+            Self::Merge { name, errno } => {
+                write!(f, "cannot mount what the layer {} lies over: {}", quote(name), errno_words(*errno))
+            }
             Self::Read { path, errno } => {
                 write!(f, "cannot compare {}: {}", below(path), errno_words(*errno))
             }

@@ -65,10 +65,7 @@ fn over_several_directories(user: &User) -> Verdict {
     let mut strace = user.command("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unshare:error=EPERM"]);
     let refused = output(strace.arg(user.sbx_path()).args(["diff", "mine"]))?;
-    refused
-        .exits(125)?
-        .stdout_is("")?
-        .stderr_has("cannot lay the directories below the layer `mine` over each other: ")?;
+    refused.exits(125)?.stdout_is("")?.stderr_has("cannot mount what the layer `mine` lies over: ")?;
     // Nothing of it stays mounted, and the layer is as it was.
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     if mounts.contains("layers/mine") || !kept(user, "mine").join("upper/etc/whose").exists() {
