@@ -7,7 +7,7 @@ use crate::stage::{Ground, NAME, OVERLAY, equal, timeless, tree};
 use libtest_mimic::Failed;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -279,7 +279,7 @@ pub(crate) fn answer() -> Option<ExitCode> {
     Some(match applied {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     })
@@ -302,7 +302,7 @@ fn fresh(user: &User) -> Result<Ground<'_>, Failed> {
 }
 
 fn killed_at_every_call(user: &User) -> Verdict {
-    let (mut moments, mut between) = (0, 0);
+    let (mut moments, mut between, mut swept) = (0, 0, 0);
     for call in ["renameat", "renameat2", "unlinkat", "mkdirat", "capset", "fsync"] {
         for number in 1.. {
             let ground = fresh(user)?;
@@ -326,14 +326,23 @@ fn killed_at_every_call(user: &User) -> Verdict {
             if !left.is_empty() || ground.layer.exists() {
                 return Err(format!("{call} {number}: {left:?} is left").into());
             }
+            // What is out of sight goes with the next layer that is discarded.
+            if !ground.left_over().is_empty() {
+                swept += 1;
+                ground.lay("other-1")?;
+                ground.sbx(&["discard", "other-1"])?.exits(0)?;
+                if !ground.left_over().is_empty() {
+                    return Err(format!("{call} {number}: {:?} is left", ground.left_over()).into());
+                }
+            }
         }
     }
     clear(user, &user.home().join(".local"))?;
     // The control: there were moments at which it was neither as before nor as after.
-    if moments > 30 && between > 10 {
+    if moments > 30 && between > 10 && swept > 0 {
         Ok(())
     } else {
-        Err(format!("{moments} moments, {between} in between").into())
+        Err(format!("{moments} moments, {between} in between, {swept} swept").into())
     }
 }
 
