@@ -88,7 +88,8 @@ fn many(place: &Workplace, effort: Effort) -> Result<(), Problem> {
             other => return Err(format!("cannot make the image of {count} files: {other:?}")),
         }
     }
-    let (home, sbx) = (home.display(), place.sbx().display());
+    let program = place.sbx();
+    let (home, sbx) = (home.display(), program.display());
     let contender = |name: String, script: String| {
         let script = format!("cd {home} && ulimit -v 262144 && {script}");
         Contender::new(&name, Path::new("/bin/sh")).with(["-c", script.as_str()])
