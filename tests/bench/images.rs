@@ -73,6 +73,7 @@ config = {'architecture': 'amd64', 'os': 'linux', 'rootfs': {'type': 'layers', '
 config = put(json.dumps(config).encode(), 'config.v1+json')
 manifest = put(json.dumps({'schemaVersion': 2, 'config': config, 'layers': [layer]}).encode(), 'manifest.v1+json')
 json.dump({'schemaVersion': 2, 'manifests': [manifest]}, open(os.path.join(top, 'index.json'), 'w'))
+json.dump({'imageLayoutVersion': '1.0.0'}, open(os.path.join(top, 'oci-layout'), 'w'))
 "#;
 
 /// Many files in one layer: imported, run, and more of them than there may be.
