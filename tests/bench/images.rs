@@ -98,7 +98,7 @@ fn many(place: &Workplace, effort: Effort) -> Result<(), Problem> {
     let import = |count: u32| {
         let script = format!(
             "export XDG_DATA_HOME=$(mktemp -d -p {home}) && {sbx} image import {home}/{count} x >/dev/null && \
-             [ \"$({sbx} --quiet --root image:x -- /bin/busybox find /many -type f | wc -l)\" = {count} ]"
+             [ \"$({sbx} --quiet --cwd none --root image:x -- /bin/busybox find /many -type f | wc -l)\" = {count} ]"
         );
         contender(format!("{count} files, imported and counted inside"), script)
     };
