@@ -2,21 +2,28 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::changes::Ids;
 use crate::cli::{Format, ImageVerb, TypedBounds};
 use crate::diag::{aligned, escape};
 use crate::exec;
 use crate::host::Host;
-use crate::image::{self, Bounds, ImageError, Layer, Progress, Record, RunDefaults, Store};
+use crate::image::{self, Bounds, ImageError, Layer, LayersOwners, Progress, Record, RunDefaults, Store};
 use crate::profile::value::in_units;
 
 /// The version of the JSON form. Additions don't change it.
 const VERSION: u32 = 1;
 
 /// Carries it out: what there is to print. `tell` is for how far it is, on a terminal.
-pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Result<String, ImageError> {
+pub(crate) fn carry_out(
+    verb: &ImageVerb,
+    host: &Host,
+    ids: Ids,
+    tell: impl Fn(&str),
+) -> Result<String, ImageError> {
     let store = Store::of(host.data_home.as_deref())?;
     let shown = &mut |progress: Progress| tell(&line(progress));
     let imported = |result: Result<Record, ImageError>| {
@@ -27,19 +34,15 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
     let owned = |record| own(&store, record);
     match verb {
         ImageVerb::Import { path, name, bounds } => {
-            imported(image::import(&store, &path, name.as_deref(), of(bounds), shown).and_then(owned))
+            imported(image::import(&store, path, name.as_deref(), of(*bounds), shown).and_then(owned))
         }
         ImageVerb::Pull { reference, name, bounds } => {
             let environment = &host.environment;
-            let pulled = image::pull(&store, &reference, name.as_deref(), of(bounds), environment, shown);
+            let pulled = image::pull(&store, reference, name.as_deref(), of(*bounds), environment, shown);
             imported(pulled.and_then(owned))
         }
         ImageVerb::Export { name, path, layer } => {
-            let layers = host.layers();
-            let kept = |name: &String| image::kept_layer(layers.as_deref(), name);
-            let layer = layer.as_ref().map(kept).transpose()?;
-            image::export(&store, &name, &path, layer.as_deref())?;
-            Ok(String::new())
+            export(&store, host, ids, (name, path, layer.as_ref())).map(|()| String::new())
         }
         ImageVerb::List { format } => {
             let records = store.list()?;
@@ -51,7 +54,7 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
             })
         }
         ImageVerb::Show { name, format } => {
-            let record = store.find(&name)?;
+            let record = store.find(name)?;
             Ok(match format {
                 Format::Text => show(&record),
                 Format::Json => json(&Shown {
@@ -76,11 +79,32 @@ pub(crate) fn carry_out(verb: ImageVerb, host: &Host, tell: impl Fn(&str)) -> Re
     }
 }
 
+fn export(
+    store: &Store,
+    host: &Host,
+    ids: Ids,
+    (name, path, layer): (&str, &Path, Option<&String>),
+) -> Result<(), ImageError> {
+    let layers = host.layers();
+    let layer = layer.map(|name| image::kept_layer(layers.as_deref(), name)).transpose()?;
+    let owners = match ids {
+        Ids::Hosts => LayersOwners::Images,
+        Ids::Callers => LayersOwners::Files,
+    };
+    image::export(store, name, path, layer.as_deref().map(|layer| (layer, owners)))
+}
+
+/// Where the kept layer is that a verb is about, if it is about one.
+pub(crate) fn kept_layer(verb: &ImageVerb, host: &Host) -> Option<PathBuf> {
+    let ImageVerb::Export { layer: Some(name), .. } = verb else { return None };
+    image::kept_layer(host.layers().as_deref(), name).ok()
+}
+
 /// Gives the files of an image their owners, too, as far as they are among the caller's subordinate ids. One that has others runs
 /// without such ids alone, and says so when it is run with them.
 fn own(store: &Store, record: Record) -> Result<Record, ImageError> {
     if let (true, Some(identity)) = (store.is_unowned(&record)?, exec::callers()) {
-        let _ = exec::within(&identity, || u8::from(store.own(&record).is_err()));
+        let _ = exec::within(&identity, exec::Power::Whole, || u8::from(store.own(&record).is_err()));
     }
     Ok(record)
 }

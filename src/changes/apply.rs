@@ -45,7 +45,7 @@ type Left = Vec<(PathBuf, &'static str)>;
 /// [`ChangesError`]: nothing is changed, but for [`ChangesError::Write`] that says so.
 pub fn apply(layer: &Layer, typed: &[PathBuf], dry_run: bool) -> Result<Applied, ChangesError> {
     let of_none = || ChangesError::OfNoDirectory(layer.name.clone());
-    let lower = layer.lower.as_ref().ok_or_else(of_none)?;
+    let lower = layer.lower.as_ref().filter(|_| layer.is_of_directory()).ok_or_else(of_none)?;
     let locked = layer.lock().map_err(|errno| ChangesError::Layer { path: layer.path.clone(), errno })?;
     let _lock = locked.ok_or_else(|| ChangesError::InUse(layer.name.clone()))?;
     let apply = Apply { layer, lower };
@@ -145,7 +145,9 @@ impl Apply<'_> {
 
     fn make_ready(&self, journal: &Journal, steps: &[Step]) -> Result<(), ChangesError> {
         let failed = Self::write(&journal.stage, false);
-        let mut stage = Stage::make(self.lower, &journal.stage, steps.len() <= FEW).map_err(&failed)?;
+        let mut stage =
+            Stage::make(self.lower, &journal.stage, steps.len() <= FEW, self.layer.ids.carries_owners())
+                .map_err(&failed)?;
         for step in steps {
             if let Step::Put { path, number, .. } = step {
                 stage.ready(&self.layer.upper, path, *number).map_err(Self::write(path, false))?;
@@ -295,7 +297,8 @@ impl Apply<'_> {
         let from = Directory::open(&self.layer.upper, path)?;
         let status = fstat(&from.0)?;
         let wanted = from.attributes(OsStr::new(""), Kind::Directory)?;
-        dress(&there.0, &there.path_of(OsStr::new("")), &status, &wanted)?;
+        let owners = self.layer.ids.carries_owners();
+        dress(&there.0, &there.path_of(OsStr::new("")), (&status, &wanted), owners)?;
         if time {
             let (accessed, modified) = times(&status);
             futimens(&there.0, &accessed, &modified)?;

@@ -9,13 +9,13 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::fstat;
 use nix::sys::statvfs::fstatvfs;
-use nix::unistd::{AccessFlags, faccessat, geteuid};
+use nix::unistd::{AccessFlags, faccessat, getegid, geteuid};
 
 use super::error::ChangesError;
 use super::journal::{Leaving, Seen, Step};
 use super::known::Known;
 use super::node::{Directory, Kind, Node, open_below};
-use super::{Change, Layer, Status, select};
+use super::{Change, Ids, Layer, Status, select};
 
 /// What is to be done.
 pub(super) struct Checked {
@@ -42,6 +42,7 @@ enum Place {
 
 struct Check<'a> {
     lower: BorrowedFd<'a>,
+    ids: Ids,
     created: i128,
     known: Known,
     device: u64,
@@ -55,6 +56,8 @@ struct Check<'a> {
 const CHANGED: &str = "changed since the layer was made";
 /// Of a file that was there before, under this or another name: nobody can tell which.
 const COPIED: &str = "its file may have been deleted since the layer was made: its directory was changed";
+/// With the caller for an owner it would be another program.
+const OTHERS_SET_ID: &str = "set-id for another owner: it can't be applied";
 const ELSEWHERE: &str = "on another filesystem";
 
 /// Adds what the selected ones can't be without: the directories that they are in, where those are new.
@@ -89,6 +92,7 @@ pub(super) fn check(
     let failed = |errno| ChangesError::Read { path: PathBuf::new(), errno };
     let mut check = Check {
         lower: lower.as_fd(),
+        ids: layer.ids,
         created: layer.record.as_ref().map_or(0, |record| record.created),
         known: Known::read(&layer.dir),
         device: fstat(lower).map_err(failed)?.st_dev,
@@ -136,10 +140,13 @@ impl Check<'_> {
         if let Place::Not(why) = place {
             return Ok(Some(why));
         }
-        let me = geteuid().as_raw();
-        let foreign = |node: &Node| me != 0 && node.owner != me;
+        let (me, is_root) = (geteuid().as_raw(), self.ids.carries_owners());
+        let foreign = |node: &Node| !is_root && node.owner != me;
         let set_id = |node: &Option<Node>| {
             node.as_ref().filter(|node| node.kind == Kind::File).map_or(0, |node| node.mode & 0o6000)
+        };
+        let others = |new: &Node| {
+            !is_root && (new.owner != me || new.mode & 0o2000 != 0 && new.group != getegid().as_raw())
         };
         let gone = change.from_below && place == Place::Fine && self.has_changed(parent)?;
         let new = change.new.as_ref();
@@ -150,6 +157,7 @@ impl Check<'_> {
         }
         Ok(match &change.old {
             _ if change.unreadable => Some("a part of it can't be read"),
+            _ if set_id(&change.new) != 0 && new.is_some_and(others) => Some(OTHERS_SET_ID),
             _ if set_id(&change.new) & !set_id(&change.old) != 0 && !named => {
                 Some("set-id: it is applied only where its own path is given")
             }
@@ -159,7 +167,7 @@ impl Check<'_> {
                 Some("something in it changed since the layer was made")
             }
             Some(old) if settled && foreign(old) => Some("it belongs to somebody else"),
-            Some(old) if old.is_dir() && !settled && (foreign(old) || me != 0 && change.below.foreign) => {
+            Some(old) if old.is_dir() && !settled && (foreign(old) || !is_root && change.below.foreign) => {
                 Some("it, or something in it, belongs to somebody else")
             }
             _ => None,

@@ -39,6 +39,13 @@ pub enum ChangesError {
         /// Why; nothing when another one is in its place.
         errno: Option<Errno>,
     },
+    /// The directories that the layer lies over can't be shown as one.
+    Merge {
+        /// The layer.
+        name: OsString,
+        /// Why.
+        errno: Errno,
+    },
     /// An entry can't be looked at.
     Read {
         /// Below the directory; empty for itself.
@@ -149,6 +156,9 @@ impl fmt::Display for ChangesError {
             Self::Directory { path, errno: None } => {
                 write!(f, "cannot use the layer on {}: it is another directory now", quote(path))
             }
+            Self::Merge { name, errno } => {
+                write!(f, "cannot mount what the layer {} lies over: {}", quote(name), errno_words(*errno))
+            }
             Self::Read { path, errno } => {
                 write!(f, "cannot compare {}: {}", below(path), errno_words(*errno))
             }
@@ -197,6 +207,7 @@ impl Diagnose for ChangesError {
             Self::Directory { .. } => {
                 "put the directory back where it was; the layer fits no other".to_owned()
             }
+            Self::Merge { .. } => "`sbx doctor` says what keeps overlays from being mounted".to_owned(),
             Self::Elsewhere { .. } => "only layers that sbx has made can be read".to_owned(),
             Self::NoChange(_) => "paths are those that `sbx diff` prints".to_owned(),
             Self::InUse(_) => "end it, as with `sbx stop`".to_owned(),

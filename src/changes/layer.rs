@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::unistd::geteuid;
 
 use super::error::ChangesError;
 use super::walk::{Trees, walk};
 use super::{Change, marks};
 use crate::host::Host;
-use crate::layers::{JOURNAL, Kind, Record};
+use crate::layers::{JOURNAL, Kind, Record, Under};
+use crate::sys::caps;
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -22,19 +24,56 @@ const DIRECTORY: OFlag =
 /// Where the kernel's overlay keeps its own, with a mode that nobody else gives it.
 const KERNELS_WORK: &str = "work/work";
 
+/// Whose the ids are that files have here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// Everybody's: 0 is root.
+    Hosts,
+    /// The caller's alone: 0 is the caller, and the subordinate ids follow. Files of theirs can be read, and with
+    /// [`caps::CHANGE`], which is permitted, be changed.
+    Callers,
+}
+
+impl Ids {
+    /// Whether files are given the owners that the layer's have, as by root.
+    pub(super) fn carries_owners(self) -> bool {
+        self == Self::Hosts && geteuid().is_root()
+    }
+
+    /// Lets what lies in the layer be changed whoever it belongs to, as long as the answer lives.
+    pub(super) fn open_layer(self) -> nix::Result<Option<Opened>> {
+        if self == Self::Hosts {
+            return Ok(None);
+        }
+        caps::set(caps::READ | caps::CHANGE, caps::READ | caps::CHANGE).map(|()| Some(Opened))
+    }
+}
+
+/// The layer can be changed.
+pub(super) struct Opened;
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // Nothing can fail: it is less than before.
+        let _ = caps::set(caps::READ | caps::CHANGE, caps::READ);
+    }
+}
+
 /// A layer, and the directory that it lies over.
 #[derive(Debug)]
 pub struct Layer {
     /// Its name.
     pub name: OsString,
     /// Where it is.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
     pub(super) dir: OwnedFd,
     pub(super) upper: OwnedFd,
     /// What is written down of it; nothing for one that has only a name.
     pub record: Option<Record>,
     /// The directory that it lies over, if it lies over one.
     pub(super) lower: Option<OwnedFd>,
+    /// Whose ids these are.
+    pub(super) ids: Ids,
 }
 
 /// Where a user's layers are kept.
@@ -49,7 +88,7 @@ pub fn place(host: &Host) -> Result<PathBuf, ChangesError> {
 ///
 /// # Errors
 /// [`ChangesError`]: there is none, or it or its directory can't be opened.
-pub fn find(place: &Path, name: &OsStr) -> Result<Layer, ChangesError> {
+pub fn find(place: &Path, name: &OsStr, ids: Ids) -> Result<Layer, ChangesError> {
     // Names with a dot in front are sbx's own, for what is about to go.
     let is_name = !name.is_empty() && !name.as_bytes().contains(&b'/') && !name.as_bytes().starts_with(b".");
     let path = place.join(name);
@@ -77,29 +116,34 @@ pub fn find(place: &Path, name: &OsStr) -> Result<Layer, ChangesError> {
         Some(record) if record.kind == Kind::Overlay => Some(lower(record)?),
         _ => None,
     };
-    Ok(Layer { name: name.to_owned(), path, dir, upper, record, lower })
+    Ok(Layer { name: name.to_owned(), path, dir, upper, record, lower, ids })
 }
 
 /// Opens the directory that a layer lies over, if it still is the same.
 fn lower(record: &Record) -> Result<OwnedFd, ChangesError> {
-    let path = || record.directory.clone();
+    open_same(&record.directory, (record.device, record.inode))
+}
+
+/// Opens a directory, if it still is the same.
+fn open_same(directory: &Path, id: (u64, u64)) -> Result<OwnedFd, ChangesError> {
+    let path = || directory.to_owned();
     let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let how = OpenHow::new().flags(DIRECTORY).resolve(resolve);
-    let opened = openat2(nix::fcntl::AT_FDCWD, &record.directory, how);
+    let opened = openat2(nix::fcntl::AT_FDCWD, directory, how);
     let opened = opened.map_err(|errno| ChangesError::Directory { path: path(), errno: Some(errno) })?;
     let status =
         fstat(&opened).map_err(|errno| ChangesError::Directory { path: path(), errno: Some(errno) })?;
-    if (status.st_dev, status.st_ino) != (record.device, record.inode) {
+    if (status.st_dev, status.st_ino) != id {
         return Err(ChangesError::Directory { path: path(), errno: None });
     }
     Ok(opened)
 }
 
-/// Opens the newest layer of a directory or of one above it.
+/// The name of the newest layer of a directory or of one above it.
 ///
 /// # Errors
-/// As [`find`], and [`ChangesError::NoneHere`].
-pub fn newest(place: &Path, cwd: Option<&Path>) -> Result<Layer, ChangesError> {
+/// [`ChangesError::NoneHere`].
+pub fn newest(place: &Path, cwd: Option<&Path>) -> Result<OsString, ChangesError> {
     let none = || ChangesError::NoneHere(cwd.map(Path::to_owned));
     let cwd = cwd.ok_or_else(none)?;
     let mut best: Option<(i128, OsString)> = None;
@@ -116,7 +160,7 @@ pub fn newest(place: &Path, cwd: Option<&Path>) -> Result<Layer, ChangesError> {
             best = Some(found);
         }
     }
-    find(place, &best.ok_or_else(none)?.1)
+    best.map(|best| best.1).ok_or_else(none)
 }
 
 impl Layer {
@@ -128,9 +172,52 @@ impl Layer {
         let lower = self.lower.as_ref().map(AsFd::as_fd);
         let mut changes = walk(Trees { upper: self.upper.as_fd(), lower, by_name: self.is_by_name() })?;
         let directory = self.record.as_ref().map(|record| record.directory.as_path());
-        let marker = marks::Marker::new(directory.filter(|_| lower.is_some()));
+        let marker = marks::Marker::new(directory.filter(|_| self.is_of_directory()), self.ids);
         changes.iter_mut().for_each(|change| change.marks = marker.marks(change));
         Ok(changes)
+    }
+
+    /// What it lies over, if it is one with a name: nothing where that is not written down.
+    ///
+    /// # Errors
+    /// [`ChangesError::Record`], and [`ChangesError::Directory`] where one of them is not there any more.
+    pub fn under(&self) -> Result<Vec<PathBuf>, ChangesError> {
+        let under = match Under::read(&self.path) {
+            _ if self.lower.is_some() => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            under => under.map_err(|error| ChangesError::Record {
+                path: self.path.join("under.json"),
+                why: error.to_string(),
+            })?,
+        };
+        for one in &under {
+            open_same(&one.path, (one.device, one.inode))?;
+        }
+        Ok(under.into_iter().map(|one| one.path).collect())
+    }
+
+    /// Opens one of these.
+    ///
+    /// # Errors
+    /// [`ChangesError::Directory`].
+    pub fn open(&self, under: &Path) -> Result<OwnedFd, ChangesError> {
+        let failed = |errno| ChangesError::Directory { path: under.to_owned(), errno: Some(errno) };
+        nix::fcntl::open(under, DIRECTORY, Mode::empty()).map_err(failed)
+    }
+
+    /// Whether it is compared with a directory.
+    pub fn is_compared(&self) -> bool {
+        self.lower.is_some()
+    }
+
+    /// The same layer, to be compared with this directory. Only one that is of a directory can be applied.
+    pub fn over(self, lower: OwnedFd) -> Self {
+        Self { lower: Some(lower), ..self }
+    }
+
+    /// Whether it is of a directory, and can be applied to it.
+    pub(super) fn is_of_directory(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.kind == Kind::Overlay)
     }
 
     /// Whether its whiteouts may be files with names of their own: the kernel's are not, and a file called so is just that.

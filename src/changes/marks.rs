@@ -5,8 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::geteuid;
+
 use super::node::{Kind, Node};
-use super::{Change, Status};
+use super::{Change, Ids, Status};
 use crate::diag::escape;
 use crate::profile::Profile;
 
@@ -18,6 +20,8 @@ pub enum Mark {
     Executable,
     /// Other programs of the user run it, or take orders from it: a member of the `protect` list.
     Protected,
+    /// Another user than the caller owns it; that is not carried over, unless by root.
+    OtherOwner,
     /// It runs with its owner's rights, or with capabilities.
     SetId,
     /// A link that leads out of the directory, or may.
@@ -36,6 +40,7 @@ impl Mark {
         match self {
             Self::Executable => "new executable",
             Self::Protected => "run or obeyed by other programs",
+            Self::OtherOwner => "of another owner",
             Self::SetId => "set-id",
             Self::LeadsOutside => "leads outside",
             Self::Special => "special file",
@@ -50,15 +55,17 @@ pub(super) struct Marker {
     protected: Vec<PathBuf>,
     /// The directory that the layer lies over.
     directory: Option<PathBuf>,
+    ids: Ids,
 }
 
 impl Marker {
-    pub(super) fn new(directory: Option<&Path>) -> Self {
+    pub(super) fn new(directory: Option<&Path>, ids: Ids) -> Self {
         // What sbx protects in every writable directory, whatever the profile of the run added or left out.
         let protect = Profile::default().filesystem.protect;
         Self {
             protected: protect.iter().map(|setting| PathBuf::from(&setting.value)).collect(),
             directory: directory.map(Path::to_owned),
+            ids,
         }
     }
 
@@ -74,6 +81,7 @@ impl Marker {
         let runs = |node: &Option<Node>| file(node).is_some_and(|node| node.mode & 0o111 != 0);
         mark(Mark::Executable, runs(&change.new) && !runs(&change.old));
         mark(Mark::Protected, self.is_protected(change));
+        mark(Mark::OtherOwner, self.is_of_another(change));
         mark(Mark::SetId, bits(0o6000) || change.capabilities);
         let target = change.new.as_ref().and_then(|new| new.target.as_deref());
         mark(Mark::LeadsOutside, target.is_some_and(|target| self.leads_outside(&change.path, target)));
@@ -82,6 +90,13 @@ impl Marker {
         mark(Mark::OddName, is_odd(&change.path));
         mark(Mark::Unreadable, change.unreadable);
         marks
+    }
+
+    /// Whether it belongs to another user. To root, who carries owners over, that is nothing new where it did before.
+    fn is_of_another(&self, change: &Change) -> bool {
+        let Some(new) = &change.new else { return false };
+        let kept = self.ids.carries_owners() && change.old.as_ref().is_some_and(|old| old.owner == new.owner);
+        new.owner != geteuid().as_raw() && !kept
     }
 
     /// Whether it is a member of the list, lies in one, or takes one with it: at any depth, as there may be repositories in it.
@@ -147,13 +162,14 @@ mod tests {
             changed: 0,
             names: 1,
             blocks: 0,
-            owner: 0,
+            owner: geteuid().as_raw(),
+            group: 0,
             device: 0,
         })
     }
 
     fn marks(path: &str, status: Status, old: Option<Node>, new: Option<Node>) -> Vec<Mark> {
-        Marker::new(Some(Path::new("/srv/p"))).marks(&Change::new(path.into(), status, old, new))
+        Marker::new(Some(Path::new("/srv/p")), Ids::Hosts).marks(&Change::new(path.into(), status, old, new))
     }
 
     #[test]

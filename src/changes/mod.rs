@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 pub use apply::{Applied, apply};
 pub use error::ChangesError;
-pub use layer::{Layer, find, newest, place};
+pub use layer::{Ids, Layer, find, newest, place};
 pub use marks::Mark;
 pub use node::{Kind, Node};
 pub use patch::{Look, patch};

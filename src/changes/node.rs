@@ -78,6 +78,8 @@ pub struct Node {
     pub(super) blocks: u64,
     /// Who it belongs to.
     pub(super) owner: u32,
+    /// Its group.
+    pub(super) group: u32,
     /// A device's number.
     pub(super) device: u64,
 }
@@ -94,6 +96,7 @@ impl Node {
             names: status.st_nlink,
             blocks: u64::try_from(status.st_blocks).unwrap_or(0) * 512,
             owner: status.st_uid,
+            group: status.st_gid,
             device: status.st_rdev,
         }
     }

@@ -63,6 +63,7 @@ impl Apply<'_> {
     /// Takes what is applied out of the layer.
     pub(super) fn leave(&self, leaving: &Leaving) -> nix::Result<()> {
         let Some(name) = leaving.path.file_name() else { return Ok(()) };
+        let _opened = self.layer.ids.open_layer()?;
         let above = leaving.path.parent().unwrap_or(Path::new(""));
         let parent = match open_below(&self.layer.upper, above, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Err(Errno::ENOENT | Errno::EACCES) => return Ok(()),
@@ -88,6 +89,7 @@ impl Apply<'_> {
 
     /// Removes the layer, first from sight: it is never seen as a part of itself.
     pub(super) fn remove_layer(&self) -> nix::Result<()> {
+        let _opened = self.layer.ids.open_layer()?;
         let above = self.layer.path.parent().ok_or(Errno::EINVAL)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let above = nix::fcntl::open(above, flags, Mode::empty())?;

@@ -17,7 +17,7 @@ use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Whence, fchown, fsync, geteuid, linkat, lseek, symlinkat, syncfs};
+use nix::unistd::{Whence, fchown, fsync, linkat, lseek, symlinkat, syncfs};
 
 use super::node::{Attributes, Directory, Kind, open_below};
 use crate::removal;
@@ -33,6 +33,8 @@ pub(super) struct Stage {
     pub(super) dir: Directory,
     /// Files are few: each is written to the disk by itself, without what others have written.
     few: bool,
+    /// Files get the owners that they have in the layer.
+    owners: bool,
     /// Files of the layer with several names, and the number of the first.
     linked: HashMap<u64, u64>,
 }
@@ -69,10 +71,10 @@ fn parent(root: &OwnedFd, path: &Path) -> nix::Result<(OwnedFd, CString)> {
 
 impl Stage {
     /// Makes it, in a place where there is nothing of that name.
-    pub(super) fn make(root: &OwnedFd, path: &Path, few: bool) -> nix::Result<Self> {
+    pub(super) fn make(root: &OwnedFd, path: &Path, few: bool, owners: bool) -> nix::Result<Self> {
         let (parent, name) = parent(root, path)?;
         mkdirat(&parent, name.as_c_str(), Mode::S_IRWXU)?;
-        Ok(Self { few, ..Self::open_in(parent, name)? })
+        Ok(Self { few, owners, ..Self::open_in(parent, name)? })
     }
 
     /// Has all that was made ready on the disk.
@@ -92,7 +94,7 @@ impl Stage {
     fn open_in(parent: OwnedFd, name: CString) -> nix::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let dir = Directory(openat(&parent, name.as_c_str(), flags, Mode::empty())?);
-        Ok(Self { parent, name, dir, few: false, linked: HashMap::new() })
+        Ok(Self { parent, name, dir, few: false, owners: false, linked: HashMap::new() })
     }
 
     /// Removes it with all that is in it.
@@ -140,7 +142,7 @@ impl Stage {
         let to = openat(&self.dir.0, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let (mut from, mut to) = (File::from(from), File::from(to));
         copy(&mut from, &mut to, status.st_size)?;
-        dress(&to, &self.dir.path_of(OsStr::new(name)), &status, &attributes)?;
+        dress(&to, &self.dir.path_of(OsStr::new(name)), (&status, &attributes), self.owners)?;
         let (accessed, modified) = times(&status);
         futimens(&to, &accessed, &modified)?;
         if self.few { fsync(&to) } else { Ok(()) }
@@ -151,14 +153,15 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Gives a file or directory the owner, mode and attributes of another, and takes those of the user's that it lacks.
+/// Gives a file or directory the mode and attributes of another, and the owner with `owners`, and takes those attributes of the
+/// user's that it lacks.
 pub(super) fn dress(
     fd: impl AsFd,
     path: &std::ffi::CStr,
-    status: &FileStat,
-    wanted: &Attributes,
+    (status, wanted): (&FileStat, &Attributes),
+    owners: bool,
 ) -> nix::Result<()> {
-    if geteuid().is_root() {
+    if owners {
         fchown(&fd, Some(status.st_uid.into()), Some(status.st_gid.into()))?;
     }
     fchmod(&fd, Mode::from_bits_truncate(status.st_mode & 0o7777))?;

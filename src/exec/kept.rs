@@ -15,8 +15,9 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use super::ExecError;
+use super::sources::Source;
 use super::subordinate;
-use crate::layers::{Kind, LayersError, Record, is_half_applied, is_layer};
+use crate::layers::{Kind, LayersError, Record, Under, is_half_applied, is_layer};
 use crate::profile::Origin;
 use crate::removal;
 use crate::sys::mount as sys_mount;
@@ -78,15 +79,26 @@ impl Kept {
         }
     }
 
+    /// Writes down what the layer lies over now, topmost first, for whoever asks what has changed in it.
+    pub(super) fn lies_over(&self, lower: &[Source], origin: &Origin) -> Result<(), ExecError> {
+        let layer = self.upper.parent().unwrap_or(&self.upper);
+        // What the caller has open only has no path that lasts.
+        let lasting = lower.iter().all(|source| source.expect.is_none());
+        let path = |source: &Source| Under::at(Path::new(OsStr::from_bytes(source.path.to_bytes())));
+        let under = lower.iter().filter(|_| lasting).map(path).collect::<Result<Vec<_>, _>>();
+        let written = under.and_then(|under| Under::write(layer, &under));
+        written.map_err(|error| of(layer, errno_of(error), origin))
+    }
+
     /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.
     pub(super) fn passing(layers: &Path, origin: &Origin) -> Result<Self, ExecError> {
-        let passing = || passing(&sweep(layers)?, layers);
+        let passing = || passing(&sweep(layers, &removal::remove)?, layers);
         passing().map_err(|errno| of(layers, errno, origin))
     }
 
     /// Locks the place where layers are, which is made if need be. What killed sandboxes have left of theirs goes.
     pub(super) fn place(layers: &Path, origin: &Origin) -> Result<Layers, ExecError> {
-        sweep(layers).map_err(|errno| of(layers, errno, origin))
+        sweep(layers, &removal::remove).map_err(|errno| of(layers, errno, origin))
     }
 
     /// Makes a layer for what is changed in a directory: whole, before it has its name.
@@ -152,7 +164,7 @@ pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
     if !is_layer(layers, name) {
         return Err(LayersError::NotFound { name: name.to_owned() });
     }
-    let place = sweep(layers).map_err(failed)?;
+    let place = sweep(layers, &subordinate::remove).map_err(failed)?;
     let _locked = lock_alone(&layers.join(name)).map_err(|errno| match errno {
         Errno::EWOULDBLOCK => LayersError::InUse { verb: "discard", name: name.to_owned() },
         errno => failed(errno),
@@ -182,14 +194,17 @@ fn take(directory: &Path) -> nix::Result<Kept> {
     Ok(Kept { upper: upper.0, work: work.0, lock, passing: None, changes: None })
 }
 
-fn sweep(layers: &Path) -> nix::Result<Layers> {
+/// What takes a directory away with all that is in it.
+type Remove<'r> = &'r dyn Fn(&OwnedFd, &CString) -> nix::Result<()>;
+
+fn sweep(layers: &Path, remove: Remove<'_>) -> nix::Result<Layers> {
     make(layers, 0o700)?;
     // Nobody makes one while another sweeps.
     let all = lock(layers, FlockArg::LockExclusive)?;
     for entry in std::fs::read_dir(layers).into_iter().flatten().flatten() {
         let is_left = |name: &OsStr| name.as_bytes().starts_with(PASSING.as_bytes());
         if is_left(&entry.file_name()) && lock(&entry.path(), FlockArg::LockExclusiveNonblock).is_ok() {
-            let _ = removal::remove(&all, &CString::new(entry.file_name().as_bytes()).unwrap_or_default());
+            let _ = remove(&all, &CString::new(entry.file_name().as_bytes()).unwrap_or_default());
         }
     }
     Ok(Layers(all))

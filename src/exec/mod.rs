@@ -53,7 +53,7 @@ pub use changes::{NotApart, Obstacle};
 pub use error::ExecError;
 pub use kept::remove as discard;
 pub use step::{Failure, Step};
-pub(crate) use subordinate::{callers, remove as remove_with_owners, within};
+pub(crate) use subordinate::{Power, alone, callers, merge, owners_of, remove as remove_with_owners, within};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -38,7 +38,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn new(path: &Path, is_dir: bool, expect: Option<FileId>) -> Result<Self, std::ffi::NulError> {
+    pub(super) fn new(path: &Path, is_dir: bool, expect: Option<FileId>) -> Result<Self, std::ffi::NulError> {
         let text = |part: &OsStr| CString::new(part.as_bytes());
         Ok(Self {
             path: text(path.as_os_str())?,
@@ -282,7 +282,11 @@ impl<'a> Resolver<'a> {
             OverlayUpper::Directory { upper, work } => (upper.clone(), work.clone(), Access::Writable),
             OverlayUpper::Kept { directory, own } => {
                 let access = if *own { Access::ReadOnly } else { Access::Writable };
-                self.keep(Kept::take_for_root(directory, origin)?, access)
+                let kept = Kept::take_for_root(directory, origin)?;
+                if *own {
+                    kept.lies_over(lower, origin)?;
+                }
+                self.keep(kept, access)
             }
             OverlayUpper::Tmpfs { otherwise: Some(layers), .. } if !mount::memory_holds_attributes() => {
                 self.taken.misses.push(UNBOUNDED.to_owned());

@@ -15,16 +15,22 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Pid, getgid, getuid, pipe2, setgroups};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getgid, getuid, pipe2};
 
 use super::ExecError;
 use super::init::NeverReturn;
+use super::overlay;
+use super::sources::Source;
 use crate::cgroup::wait;
 use crate::diag::{errno_words, escape};
 use crate::host::SubordinateIds;
 use crate::plan::{IdRange, Identity, Subordinate};
-use crate::removal;
+use crate::sys::caps;
 use crate::sys::process::{self, Change, Forked};
+use crate::{layers, removal};
 
 /// Where distributions install them. Nobody but root can have put them there.
 const PLACES: [&str; 5] = ["/usr/bin", "/bin", "/run/wrappers/bin", "/usr/sbin", "/sbin"];
@@ -33,6 +39,7 @@ const PLACES: [&str; 5] = ["/usr/bin", "/bin", "/run/wrappers/bin", "/usr/sbin",
 const TIME: Duration = Duration::from_secs(10);
 
 const REFUSED: &str = "see that /etc/subuid and /etc/subgid give you ids, and that newuidmap and newgidmap are root's and set-uid";
+const NAMESPACES: &str = "`sbx doctor` says what keeps user namespaces from being made";
 const PACKAGE: &str = "install the package uidmap (newuidmap and newgidmap, of shadow-utils)";
 
 /// The two maps of a plan, as `/proc/PID/uid_map` has them: lines of inside, outside, count.
@@ -132,12 +139,92 @@ pub(crate) fn callers() -> Option<Identity> {
     Identity::with_subordinate(uid, gid, &SubordinateIds::look(uid).ok()?)
 }
 
-/// Does something in a process of its own whose user namespace has the plan's ids, with every capability there: files of
-/// subordinate owners can be read, changed and removed. Its exit status is what `act` returns.
+/// The same, if something in a kept layer belongs to one of them that is not the caller's own: it is looked for.
+pub(crate) fn owners_of(layer: &Path) -> Option<Identity> {
+    let identity = callers()?;
+    let ids = identity.subordinate.as_ref()?;
+    let among = |ranges: &[IdRange], id: u32| {
+        ranges.iter().any(|range| id.checked_sub(range.outside).is_some_and(|index| index < range.count))
+    };
+    let theirs = |uid, gid| among(&ids.uids, uid) || among(&ids.gids, gid);
+    layers::has_entry_of(layer, &theirs).then_some(identity)
+}
+
+/// What is needed of root's powers over files of subordinate owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// All of them.
+    Whole,
+    /// They are read.
+    Read,
+    /// They are read, and directories laid over each other ([`merge`]), in a mount namespace that ends with it.
+    ReadAndMerge,
+    /// They are read, and changed where the right to that is taken for a moment ([`caps::CHANGE`]): elsewhere modes keep the
+    /// caller from what they keep everybody from.
+    ReadAndChange,
+}
+
+impl Power {
+    fn take(self) -> nix::Result<()> {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Read => caps::set(caps::READ, caps::READ),
+            Self::ReadAndMerge => {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                caps::set(caps::READ | caps::MOUNT, caps::READ | caps::MOUNT)
+            }
+            Self::ReadAndChange => caps::set(caps::READ | caps::CHANGE, caps::READ),
+        }
+    }
+}
+
+/// The caller alone, with no other ids; root with all that there are.
+pub(crate) fn alone() -> Identity {
+    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+    Identity { outside_uid: uid, outside_gid: gid, uid, gid, subordinate: None }
+}
+
+/// The directories as one, topmost first: what an overlay of them shows, mounted over `place`, which can't be seen by path in
+/// this process any more. The right to mount anything else is gone then.
 ///
 /// # Errors
-/// As [`map`]; [`ExecError::Outside`] where no process can be made, or where it was killed.
-pub(crate) fn within(identity: &Identity, act: impl FnOnce() -> u8) -> Result<u8, ExecError> {
+/// What mount(2) says.
+pub(crate) fn merge(under: &[PathBuf], place: &Path) -> nix::Result<OwnedFd> {
+    let layers = under.iter().map(|path| Source::new(path, true, None)).collect::<Result<Vec<_>, _>>();
+    let layers = layers.map_err(|_| Errno::EINVAL)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = || nix::fcntl::open(place, flags, Mode::empty());
+    overlay::mount(None, &layers, None, &open()?)?;
+    let merged = open()?;
+    caps::set(caps::READ, caps::READ)?;
+    Ok(merged)
+}
+
+/// Has the ids of [`alone`] mapped, which takes no program.
+fn map_alone(pid: Pid) -> std::io::Result<()> {
+    let path = |file: &str| format!("/proc/{pid}/{file}");
+    let root = getuid().is_root();
+    if !root {
+        fs::write(path("setgroups"), "deny")?;
+    }
+    for (file, id) in [("uid_map", getuid().as_raw()), ("gid_map", getgid().as_raw())] {
+        let as_here = |line: &str| {
+            let mut words = line.split_whitespace();
+            words.next().zip(words.nth(1)).map(|(first, count)| format!("{first} {first} {count}\n"))
+        };
+        let all = fs::read_to_string(format!("/proc/self/{file}"))?.lines().filter_map(as_here).collect();
+        fs::write(path(file), if root { all } else { format!("{id} {id} 1") })?;
+    }
+    Ok(())
+}
+
+/// Does something in a process of its own whose user namespace has the plan's ids, uid 0 being the caller: files of subordinate
+/// owners can be worked on. Its exit status is what `act` returns. It ends with this process, however that ends.
+///
+/// # Errors
+/// [`ExecError::Unmet`] where the ids can't be mapped, and `act` was not begun; [`ExecError::Outside`] where no process can be
+/// made, or where it was killed.
+pub(crate) fn within(identity: &Identity, power: Power, act: impl FnOnce() -> u8) -> Result<u8, ExecError> {
     let outside = |errno| ExecError::Outside { what: "work on files of subordinate owners", errno };
     let (made, ready) = pipe2(OFlag::O_CLOEXEC).map_err(outside)?;
     let (mapped, go) = pipe2(OFlag::O_CLOEXEC).map_err(outside)?;
@@ -145,13 +232,17 @@ pub(crate) fn within(identity: &Identity, act: impl FnOnce() -> u8) -> Result<u8
         Forked::Child => {
             let _guard = NeverReturn;
             drop((made, go));
-            let status = inside(&ready, &mapped).map_or(125, |()| act());
+            let status = inside(&ready, &mapped, power).map_or(125, |()| act());
             let _ = std::io::stdout().flush();
             process::exit_now(status.into())
         }
         Forked::Parent(child) => {
             drop((ready, mapped));
-            let done = one_byte(&made).map_err(outside).and_then(|()| map(child, identity));
+            let no_namespace = |_| unmet("no user namespace can be made".to_owned(), Some(NAMESPACES));
+            let done = one_byte(&made).map_err(no_namespace).and_then(|()| match &identity.subordinate {
+                Some(_) => map(child, identity),
+                None => map_alone(child).map_err(|error| unmet(errno_of(&error), Some(NAMESPACES))),
+            });
             let told = done.and_then(|()| nix::unistd::write(&go, &[0]).map_err(outside));
             drop(go);
             let ended = loop {
@@ -176,18 +267,21 @@ pub(crate) fn within(identity: &Identity, act: impl FnOnce() -> u8) -> Result<u8
 pub(crate) fn remove(parent: &OwnedFd, name: &CString) -> nix::Result<()> {
     let Err(errno) = removal::remove(parent, name) else { return Ok(()) };
     let Some(identity) = callers() else { return Err(errno) };
-    match within(&identity, || u8::from(removal::remove(parent, name).is_err())) {
+    match within(&identity, Power::Whole, || u8::from(removal::remove(parent, name).is_err())) {
         Ok(0) => Ok(()),
         _ => Err(errno),
     }
 }
 
-/// The child's side up to where it is uid 0 with all ids mapped.
-fn inside(ready: &OwnedFd, mapped: &OwnedFd) -> nix::Result<()> {
+/// The child's side up to where it is uid 0 with all ids mapped. The caller's groups stay: what they let it read and keep it from
+/// is the same as outside. It asks to be killed with the parent before it waits for it, so that no moment is left between.
+fn inside(ready: &OwnedFd, mapped: &OwnedFd, power: Power) -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWUSER)?;
+    power.take()?;
+    // What takes on other credentials forgets it.
+    prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
     nix::unistd::write(ready, &[0])?;
-    one_byte(mapped)?;
-    setgroups(&[])
+    one_byte(mapped)
 }
 
 fn one_byte(from: impl AsFd) -> nix::Result<()> {

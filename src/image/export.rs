@@ -16,22 +16,37 @@ use serde_json::{Value, json};
 use super::digest::{Digest, Hashing};
 use super::error::{ImageError, io_words};
 use super::owners::{self, Owner};
-use super::pack;
+use super::pack::{self, Owners};
 use super::spec::{CONFIG, Descriptor, LAYER, MANIFEST, Manifest, REF_NAME};
 use super::store::{self, Record, Store};
 
 /// Who made the topmost layer, in the image's history.
 const MAKER: &str = "sbx image export";
 
+/// Whose the files of a writable layer are in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayersOwners {
+    /// Those that the image says: all of them are the caller's here.
+    Images,
+    /// Those that they have here, where uid 0 is the caller and every id of theirs is mapped: sandboxes with subordinate ids have
+    /// written them.
+    Files,
+}
+
 /// Writes an image to a directory that is made. `layer` is the directory of a kept writable layer.
 ///
 /// # Errors
 /// [`ImageError`]: what was written of it is gone again.
-pub fn export(store: &Store, typed: &str, path: &Path, layer: Option<&Path>) -> Result<(), ImageError> {
+pub fn export(
+    store: &Store,
+    typed: &str,
+    path: &Path,
+    layer: Option<(&Path, LayersOwners)>,
+) -> Result<(), ImageError> {
     let record = store.find(typed)?;
     let _held = store.hold(&record.layers)?;
     // Its sandbox, if one runs, is writing there.
-    let _locked = layer.map(lock_layer).transpose()?;
+    let _locked = layer.map(|(layer, _)| lock_layer(layer)).transpose()?;
     DirBuilder::new().mode(0o755).create(path).map_err(|error| ImageError::export(path, io_words(&error)))?;
     let written = Layout { path }.write(store, &record, layer);
     if written.is_err() {
@@ -62,7 +77,12 @@ impl Layout<'_> {
         ImageError::export(self.path, io_words(error))
     }
 
-    fn write(&self, store: &Store, record: &Record, layer: Option<&Path>) -> Result<(), ImageError> {
+    fn write(
+        &self,
+        store: &Store,
+        record: &Record,
+        layer: Option<(&Path, LayersOwners)>,
+    ) -> Result<(), ImageError> {
         let blobs = self.path.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(|error| self.wrong(&error))?;
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
@@ -75,14 +95,18 @@ impl Layout<'_> {
                     owners.map(|owner| owner.map(|owner| (owner.path.clone(), owner))).collect()
                 })
                 .map_err(|error| self.wrong(&error))?;
-            let (descriptor, diff_id) = self.layer(&place.join("tree"), &owners)?;
+            let (descriptor, diff_id) = self.layer(&place.join("tree"), Owners::Noted(&owners))?;
             layers.push(descriptor);
             diff_ids.push(diff_id.to_string());
             known.extend(owners);
         }
-        if let Some(layer) = layer {
-            let owners = known.into_iter().map(|(path, owner)| (path, as_written(owner))).collect();
-            let (descriptor, diff_id) = self.layer(&layer.join("upper"), &owners)?;
+        if let Some((layer, whose)) = layer {
+            let noted = known.into_iter().map(|(path, owner)| (path, as_written(owner))).collect();
+            let owners = match whose {
+                LayersOwners::Images => Owners::Noted(&noted),
+                LayersOwners::Files => Owners::Files,
+            };
+            let (descriptor, diff_id) = self.layer(&layer.join("upper"), owners)?;
             layers.push(descriptor);
             diff_ids.push(diff_id.to_string());
         }
@@ -110,11 +134,7 @@ impl Layout<'_> {
     }
 
     /// Packs a tree: its blob, and the digest of the archive in it.
-    fn layer(
-        &self,
-        tree: &Path,
-        owners: &BTreeMap<Vec<u8>, Owner>,
-    ) -> Result<(Descriptor, Digest), ImageError> {
+    fn layer(&self, tree: &Path, owners: Owners<'_>) -> Result<(Descriptor, Digest), ImageError> {
         let new = self.path.join("blobs/sha256/.new");
         let packed = pack_to(&new, tree, owners).map_err(|error| self.wrong(&error))?;
         let (digest, size, diff_id) = packed;
@@ -124,7 +144,7 @@ impl Layout<'_> {
     }
 }
 
-fn pack_to(new: &Path, tree: &Path, owners: &BTreeMap<Vec<u8>, Owner>) -> io::Result<(Digest, u64, Digest)> {
+fn pack_to(new: &Path, tree: &Path, owners: Owners<'_>) -> io::Result<(Digest, u64, Digest)> {
     let blob = Hashing::new(io::BufWriter::new(File::create(new)?));
     let plain = Hashing::new(GzEncoder::new(blob, Compression::fast()));
     let top = store::open(tree)?;

@@ -66,12 +66,17 @@ pub fn import(
         left.size = left.size.saturating_sub(layer.size);
         left.entries = left.entries.saturating_sub(layer.entries);
     }
+    // A layer has its name only when the disk has the layer, and the image its record when it has those names.
+    if stack.new > 0 {
+        store.sync()?;
+    }
     let lock = store.lock()?;
     for (layer, place) in &stack.layers {
         if place.starts_with(&stack.making.path) && place.exists() {
             store.put(&lock, place, &store.layer(layer)?)?;
         }
     }
+    store.sync_names(&store.layers())?;
     let layers = stack.layers.iter().map(|(layer, _)| layer.clone()).collect();
     let record = Record::new(name, &found.digest, layers, config);
     store.write(&lock, &record)?;

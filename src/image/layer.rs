@@ -139,10 +139,14 @@ fn members(plain: &mut dyn Read, tree: &mut Tree, most: u64) -> Result<u64, Stop
         let member = member::read(&mut entry, &mut extensions).map_err(|error| Stop::At(path, error))?;
         let Some(member) = member else { continue };
         tree.add(&member, &mut entry).map_err(|error| Stop::At(member.path, error))?;
+        // Directories above a member count as well: a path has room for 2,048.
+        if entries + tree.implied > most {
+            return Err(Stop::TooMany);
+        }
     }
     // The padding at the end is hashed too.
     io::copy(plain, &mut io::sink()).map_err(Stop::Archive)?;
-    Ok(entries)
+    Ok(entries + tree.implied)
 }
 
 /// Tells of every MiB that is read.
@@ -278,4 +282,37 @@ fn skip(blob: &mut impl Read) -> io::Result<()> {
     let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let skipped = io::copy(&mut blob.take(length.into()), &mut io::sink())?;
     if skipped == u64::from(length) { Ok(()) } else { Err(wrong("it is cut off")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::{Kind, Member};
+    use super::super::store;
+    use super::*;
+
+    /// Whoever has attributes made up that no file here takes fills no memory with them.
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let place = std::env::temp_dir().join(format!("sbx-noted-{}", std::process::id()));
+        std::fs::create_dir(&place).unwrap();
+        let mut tree = Tree::new(store::open(&place).unwrap());
+        let mut add = |number: u32| {
+            let member = Member {
+                path: number.to_string().into_bytes(),
+                kind: Kind::Fifo,
+                target: Vec::new(),
+                size: 0,
+                mode: 0o600,
+                uid: 0,
+                gid: 0,
+                mtime: (0, 0),
+                xattrs: vec![(b"trusted.x".to_vec(), vec![0; 1 << 20])],
+            };
+            tree.add(&member, &mut io::empty())
+        };
+        let refused = (0..1000).find_map(|number| Some((number, add(number).err()?)));
+        let (number, error) = refused.unwrap();
+        assert_eq!((number, error.to_string().contains("remembered")), (255, true));
+        std::fs::remove_dir_all(&place).unwrap();
+    }
 }

@@ -25,7 +25,7 @@ mod tree;
 pub use defaults::{Image, ImageUser, RunDefaults};
 pub use digest::Digest;
 pub use error::ImageError;
-pub use export::{export, kept_layer};
+pub use export::{LayersOwners, export, kept_layer};
 pub use import::{Progress, import};
 pub use layer::Bounds;
 pub use owners::{Attribute, Owner, owners};

@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::stat::{fchmod, fchmodat, fstat, fstatat, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, LinkatFlags, Uid, fchown, fchownat, linkat, mkfifoat, symlinkat};
+use nix::unistd::{Gid, LinkatFlags, Uid, fchown, fchownat, fsync, linkat, mkfifoat, symlinkat, syncfs};
 
 use super::owners::{self, Attribute, Owner};
 use super::path::split;
@@ -58,7 +58,10 @@ pub(super) fn make(layer: &Path) -> io::Result<()> {
         copy.add(owner)?;
     }
     copy.finish()?;
-    fs::rename(layer.join(MAKING), layer.join(OWNED))
+    // It has its name only when the disk has it.
+    syncfs(&copy.to)?;
+    fs::rename(layer.join(MAKING), layer.join(OWNED))?;
+    Ok(fsync(&parent)?)
 }
 
 struct Copy<'a> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -24,11 +24,29 @@ const OVERLAY: &[u8] = b"user.overlay.";
 /// How deep a tree may be: each level takes a descriptor.
 const DEPTH: usize = 500;
 
+/// Whose the files of a tree are.
+#[derive(Clone, Copy)]
+pub(super) enum Owners<'a> {
+    /// Root's, but for what is noted.
+    Noted(&'a BTreeMap<Vec<u8>, Owner>),
+    /// As the files themselves have it, set-id bits and capabilities as well.
+    Files,
+}
+
+impl<'a> Owners<'a> {
+    fn noted(self, path: &[u8]) -> Option<&'a Owner> {
+        match self {
+            Self::Noted(owners) => owners.get(path),
+            Self::Files => None,
+        }
+    }
+}
+
 /// Packs the tree in a directory.
-pub(super) fn pack<W: Write>(out: W, top: &OwnedFd, owners: &BTreeMap<Vec<u8>, Owner>) -> io::Result<W> {
+pub(super) fn pack<W: Write>(out: W, top: &OwnedFd, owners: Owners<'_>) -> io::Result<W> {
     let mut packer = Packer { out, owners, links: BTreeMap::new() };
     let status = fstat(top)?;
-    packer.entry(b"./", b"", &status, &attributes(top.as_fd())?, EntryType::Directory, b"", 0)?;
+    packer.entry(b"./", b"", &status, &packer.attributes(top.as_fd())?, EntryType::Directory, b"", 0)?;
     packer.directory(top, b"", 0)?;
     packer.out.write_all(&[0; 1024])?;
     Ok(packer.out)
@@ -36,7 +54,7 @@ pub(super) fn pack<W: Write>(out: W, top: &OwnedFd, owners: &BTreeMap<Vec<u8>, O
 
 struct Packer<'a, W> {
     out: W,
-    owners: &'a BTreeMap<Vec<u8>, Owner>,
+    owners: Owners<'a>,
     /// The first name of each file that has several.
     links: BTreeMap<(u64, u64), Vec<u8>>,
 }
@@ -76,7 +94,15 @@ impl<W: Write> Packer<'_, W> {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let below = openat(directory, name, flags, Mode::empty())?;
                 let shown = [path, b"/"].concat();
-                self.entry(&shown, path, &status, &attributes(below.as_fd())?, EntryType::Directory, b"", 0)?;
+                self.entry(
+                    &shown,
+                    path,
+                    &status,
+                    &self.attributes(below.as_fd())?,
+                    EntryType::Directory,
+                    b"",
+                    0,
+                )?;
                 self.directory(&below, path, depth + 1)
             }
             SFlag::S_IFREG => self.file(directory, name, path, &status),
@@ -86,7 +112,7 @@ impl<W: Write> Packer<'_, W> {
             }
             SFlag::S_IFIFO => self.entry(path, path, &status, &[], EntryType::Fifo, b"", 0),
             SFlag::S_IFCHR if status.st_rdev == 0 => {
-                match self.owners.get(path).and_then(|owner| owner.device) {
+                match self.owners.noted(path).and_then(|owner| owner.device) {
                     Some((letter, ..)) => {
                         let kind = if letter == 'c' { EntryType::Char } else { EntryType::Block };
                         self.entry(path, path, &status, &[], kind, b"", 0)
@@ -106,13 +132,17 @@ impl<W: Write> Packer<'_, W> {
             return self.whiteout(path);
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        let xattrs = attributes(file.as_fd())?;
+        let xattrs = self.attributes(file.as_fd())?;
         self.entry(path, path, status, &xattrs, EntryType::Regular, b"", size)?;
         let copied = io::copy(&mut file.take(size), &mut self.out)?;
         if copied != size {
             return Err(io::Error::other("a file of it has become shorter meanwhile"));
         }
         self.pad(size)
+    }
+
+    fn attributes(&self, file: BorrowedFd<'_>) -> io::Result<Vec<Attribute>> {
+        attributes(file, matches!(self.owners, Owners::Files))
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
@@ -152,11 +182,12 @@ impl<W: Write> Packer<'_, W> {
         target: &[u8],
         size: u64,
     ) -> io::Result<()> {
-        let owner = self.owners.get(path);
+        let owner = self.owners.noted(path);
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
         header.set_size(size);
-        let set_id = owner.map_or(0, |owner| owner.mode & 0o6000);
+        let from_files = matches!(self.owners, Owners::Files);
+        let set_id = if from_files { status.st_mode } else { owner.map_or(0, |owner| owner.mode) } & 0o6000;
         let device = owner.and_then(|owner| owner.device);
         header.set_mode(match (owner, device) {
             (Some(owner), Some(_)) => owner.mode,
@@ -166,7 +197,11 @@ impl<W: Write> Packer<'_, W> {
             header.set_device_major(major)?;
             header.set_device_minor(minor)?;
         }
-        let (uid, gid) = owner.map_or((0, 0), |owner| (owner.uid, owner.gid));
+        let (uid, gid) = match owner {
+            Some(owner) => (owner.uid, owner.gid),
+            None if from_files => (status.st_uid.into(), status.st_gid.into()),
+            None => (0, 0),
+        };
         header.set_mtime(u64::try_from(status.st_mtime).unwrap_or(0));
         let mut extended: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         // More than seven octal digits go elsewhere.
@@ -252,8 +287,11 @@ fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     Ok(found)
 }
 
-/// What a file has of `user.` attributes, but those that are overlayfs's own.
-fn attributes(file: std::os::fd::BorrowedFd<'_>) -> io::Result<Vec<Attribute>> {
+/// File capabilities. What is read of them where ids are mapped is as root there would set it.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// What a file has of `user.` attributes, but those that are overlayfs's own, and with `capabilities` those.
+fn attributes(file: BorrowedFd<'_>, capabilities: bool) -> io::Result<Vec<Attribute>> {
     let names = match sys::xattr::names(file) {
         Ok(names) => names,
         Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),
@@ -261,7 +299,8 @@ fn attributes(file: std::os::fd::BorrowedFd<'_>) -> io::Result<Vec<Attribute>> {
     };
     let mut found = Vec::new();
     for name in names.split(|byte| *byte == 0) {
-        if name.starts_with(b"user.") && !name.starts_with(OVERLAY) {
+        let is_own = name.starts_with(b"user.") && !name.starts_with(OVERLAY);
+        if is_own || capabilities && name == CAPABILITY {
             let value = sys::xattr::get(file, &CString::new(name)?)?;
             found.push(Attribute { name: name.to_vec(), value });
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::{fsync, syncfs};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -224,6 +225,16 @@ impl Store {
         Ok(false)
     }
 
+    /// Has the disk hold all that was written to the store: what gets its name after this is whole there, whatever happens.
+    pub(super) fn sync(&self) -> Result<(), ImageError> {
+        open(&self.path).and_then(syncfs).map_err(Self::wrong(&self.path))
+    }
+
+    /// The same for the names in one of its directories.
+    pub(super) fn sync_names(&self, directory: &Path) -> Result<(), ImageError> {
+        open(directory).and_then(fsync).map_err(Self::wrong(directory))
+    }
+
     /// Puts a layer in its place; one that is there already stays.
     pub(super) fn put(&self, _: &Locked, making: &Path, place: &Path) -> Result<(), ImageError> {
         match fs::rename(making, place).map_err(|error| errno(&error)) {
@@ -244,7 +255,8 @@ impl Store {
             file.sync_all()?;
             fs::rename(&new, &place)
         })();
-        written.map_err(|error| ImageError::store(&place, errno(&error)))
+        written.map_err(|error| ImageError::store(&place, errno(&error)))?;
+        self.sync_names(&self.records())
     }
 
     /// The images that there are, by name.
@@ -315,7 +327,9 @@ impl Store {
         let record = self.find(typed)?;
         let _lock = self.lock()?;
         let path = self.records().join(name::file(&record.name));
-        fs::remove_file(&path).map_err(|error| ImageError::store(&path, errno(&error)))
+        fs::remove_file(&path).map_err(|error| ImageError::store(&path, errno(&error)))?;
+        // Its layers may go next: a record that came back would have none.
+        self.sync_names(&self.records())
     }
 
     /// Removes layers that no image has and no sandbox uses: how many, and how many are in use.
@@ -348,6 +362,7 @@ impl Store {
             // Under another name first: half a layer must not be taken for one.
             let gone = layers.join(format!("{IMPORTING}gone-{}", std::process::id()));
             fs::rename(entry.path(), &gone).map_err(|error| wrong(errno(&error)))?;
+            fsync(&parent).map_err(&wrong)?;
             let name = c_name(gone.file_name().unwrap_or_default());
             remove(&parent, &name).map_err(&wrong)?;
             removed += 1;

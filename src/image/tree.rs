@@ -31,6 +31,10 @@ const INTERPRETED: [&[u8]; 3] = [b"user.overlay.", b"user.fuseoverlayfs.", b"use
 /// The mode of a directory while it is filled, and of one that no member is about.
 const FILLED: u32 = 0o700;
 const IMPLIED: u32 = 0o755;
+/// Bytes that are remembered of a layer's members at most: paths, and attributes that files here can't have; and what each takes
+/// besides.
+const NOTED: u64 = 256 << 20;
+const EACH: u64 = 64;
 
 type Result<T> = io::Result<T>;
 
@@ -48,17 +52,31 @@ pub(super) struct Tree {
     /// The directory that was looked up last.
     last: Option<(Vec<u8>, Rc<OwnedFd>)>,
     buffer: Vec<u8>,
+    /// Directories that no member was about when they were made.
+    pub(super) implied: u64,
+    /// Bytes of what is remembered of members.
+    noted: u64,
 }
 
 impl Tree {
     /// A tree in an empty directory.
     pub(super) fn new(top: OwnedFd) -> Self {
         let directories = [(Vec::new(), Final { mode: IMPLIED, mtime: None })].into();
-        Self { top: Rc::new(top), directories, owners: BTreeMap::new(), last: None, buffer: vec![0; 1 << 17] }
+        Self {
+            top: Rc::new(top),
+            directories,
+            owners: BTreeMap::new(),
+            last: None,
+            buffer: vec![0; 1 << 17],
+            implied: 0,
+            noted: 0,
+        }
     }
 
     /// Adds a member; what is in a file is read from `content`.
     pub(super) fn add(&mut self, member: &Member, content: &mut dyn Read) -> Result<()> {
+        let attributes = member.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        self.note(member.path.len() + attributes.sum::<usize>())?;
         let path = normal(&member.path)?;
         if path.is_empty() {
             if member.kind != Kind::Directory {
@@ -138,6 +156,16 @@ impl Tree {
         Ok(is_implied)
     }
 
+    /// Bounds what is remembered, whatever the layer says.
+    fn note(&mut self, bytes: usize) -> Result<()> {
+        self.noted += bytes as u64 + EACH;
+        if self.noted > NOTED {
+            Err(wrong("its members say more than may be remembered of them"))
+        } else {
+            Ok(())
+        }
+    }
+
     /// The directory, which is made where no member was about it.
     fn directory(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
         if path.is_empty() {
@@ -152,6 +180,8 @@ impl Tree {
             Err(Errno::ENOENT) => {
                 let (parent, name) = split(path);
                 let above = self.directory(parent)?;
+                self.implied += 1;
+                self.note(path.len())?;
                 mkdirat(&above, OsStr::from_bytes(name), mode(FILLED))?;
                 self.directories.insert(path.to_vec(), Final { mode: IMPLIED, mtime: None });
                 open_directory(&above, name)?

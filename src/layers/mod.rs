@@ -3,9 +3,13 @@
 
 mod error;
 mod list;
+mod owners;
 mod record;
+mod under;
 
 pub use error::LayersError;
 pub(crate) use list::JOURNAL;
 pub use list::{Listed, all, is_half_applied, is_layer, names};
+pub use owners::has_entry_of;
 pub use record::{Kind, Record};
+pub use under::Under;

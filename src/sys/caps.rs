@@ -63,14 +63,34 @@ pub fn lock_securebits() -> Result<(), Errno> {
     if u64::try_from(now) == Ok(BITS) { Ok(()) } else { Err(super::NO_EFFECT) }
 }
 
+/// Reads any file and directory, of those whose owners are mapped: `CAP_DAC_READ_SEARCH`.
+pub const READ: u64 = 1 << 2;
+/// Changes them as well: `CAP_DAC_OVERRIDE` and `CAP_FOWNER`.
+pub const CHANGE: u64 = 1 << 1 | 1 << 3;
+
+/// Mounts: `CAP_SYS_ADMIN`.
+pub const MOUNT: u64 = 1 << 21;
+
 /// Empties the inheritable set, and the effective and permitted ones but for the bits of `kept`.
 ///
 /// # Errors
 /// `EPERM` for a bit that is not in the permitted set.
 pub fn reduce_sets(kept: u64) -> Result<(), Errno> {
+    set(kept, kept)
+}
+
+/// Sets the permitted and the effective set, and empties the inheritable one.
+///
+/// # Errors
+/// `EPERM` for a bit that is not in the permitted set.
+pub fn set(permitted: u64, effective: u64) -> Result<(), Errno> {
     let header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
-    let half = |bits: u64| Data { effective: bits as u32, permitted: bits as u32, inheritable: 0 };
-    let data = [half(kept), half(kept >> 32)];
+    let half = |shift: u32| Data {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: 0,
+    };
+    let data = [half(0), half(32)];
     // SAFETY: version 3 reads one header and two data elements, both of which live through the call.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }

@@ -159,7 +159,9 @@ fn set_id_only_by_name(user: &User) -> Verdict {
 fn what_stays(user: &User) -> Verdict {
     let ground = Ground::new(user, "")?;
     user.put(ground.layer.join("upper/file"), "")?;
-    drop(std::os::unix::net::UnixListener::bind(ground.layer.join("upper/socket"))?);
+    let socket = ground.layer.join("upper/socket");
+    drop(std::os::unix::net::UnixListener::bind(&socket)?);
+    std::os::unix::fs::chown(&socket, Some(user.uid()), Some(user.gid()))?;
     ground
         .sbx(&["apply"])?
         .exits(0)?

@@ -5,6 +5,7 @@ mod common;
 
 mod applied;
 mod kills;
+mod owners;
 mod planted;
 mod random;
 mod refused;
@@ -13,6 +14,9 @@ mod spellings;
 mod stage;
 
 fn main() -> std::process::ExitCode {
+    if let Some(code) = owners::answer() {
+        return code;
+    }
     let cases = [
         shown::cases(),
         spellings::cases(),
@@ -20,6 +24,7 @@ fn main() -> std::process::ExitCode {
         refused::cases(),
         planted::cases(),
         kills::cases(),
+        owners::cases(),
         random::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())

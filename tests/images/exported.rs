@@ -11,6 +11,11 @@ pub(crate) fn cases() -> Vec<Case> {
         needs(case!(opened_again)).needs(Need::Program("skopeo")),
         needs(case!(owners_come_back)).needs(Need::Program("python3")),
         needs(case!(with_a_kept_layer)),
+        needs(case!(with_owners_of_its_own))
+            .only_as_user()
+            .needs(Need::SubordinateIds)
+            .needs(Need::Program("python3"))
+            .needs(Need::Program("strace")),
         case!(refusals),
         needs(case!(pulled)).needs(Need::Program("skopeo")),
         case!(nothing_to_pull).needs(Need::Program("skopeo")),
@@ -135,6 +140,9 @@ fn with_a_kept_layer(user: &User) -> Verdict {
     import(user, &image, &["x"])?.exits(0)?;
     let script = "rm /d/gone; rm -r /o; mkdir /o; echo new >/o/new; echo more >>/owned; ln -s here /link; rm /bin/sort";
     run(user, "x", &["--set", "filesystem.writable=layer:mine", "/bin/sh", "-c", script])?.exits(0)?;
+    // What was changed is told of the image's own layers as well.
+    let shown = output(user.sbx().args(["diff", "mine"]))?;
+    shown.exits(0)?.stderr_is("")?.stdout_has("D  bin/sort\nD  d/gone\n")?.stdout_has("M  owned\n")?;
     export(user, &["x", "out", "--layer", "mine"])?.exits(0)?;
     umoci(user, &["unpack", "--rootless", "--image", "out:latest", "bundle"])?;
     let tree = listing(user, "bundle/rootfs")?;
@@ -165,6 +173,49 @@ fn with_a_kept_layer(user: &User) -> Verdict {
     } else {
         Err(format!("{owners:?}").into())
     }
+}
+
+/// What sandboxes with subordinate ids wrote has the owners and marks that they gave it; the caller can't even read it.
+fn with_owners_of_its_own(user: &User) -> Verdict {
+    const DISTRO: [&str; 5] = ["--profile", "distro", "--set", "filesystem.writable=layer:mine", "--"];
+    let first = busybox()?.pax("uid", b"33").pax("gid", b"34").file("theirs", "x").file("roots", "x");
+    let first = first.pax("uid", b"33").file("given", "x");
+    import(user, &layout(user, "image", vec![first.into()], "")?, &["x"])?.exits(0)?;
+    let script = "mkdir -m 700 /shut; echo in >/shut/f; busybox chmod 600 /shut/f; busybox chown -R 33:34 /shut; \
+        busybox chown 65536 /shut/f; busybox cp /bin/busybox /su; busybox chown 8:9 /su; busybox chmod 6755 /su; \
+        echo more >>/theirs; echo more >>/roots; busybox chown 0:0 /given; busybox chmod 640 /given; rm /bin/sort";
+    run(user, "x", &[&DISTRO[..], &["/bin/sh", "-c", script]].concat())?.exits(0)?;
+    // The control: where the ids can't be mapped it is refused, and nothing of it stays.
+    let mut unmapped = user.command("strace");
+    unmapped.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unshare:error=EPERM"]).arg(user.sbx_path());
+    let words = ["image", "export", "x", "out", "--layer", "mine"];
+    let refused = output(unmapped.args(words).current_dir(user.dir()))?;
+    refused.exits(125)?.stderr_has("cannot map subordinate ids: ")?.stderr_has("permission denied")?;
+    refused.check(!user.dir().join("out").exists(), || "nothing there".to_owned())?;
+    export(user, &["x", "out", "--layer", "mine"])?.exits(0)?.stderr_is("")?;
+    let read = output(user.command("python3").args(["-c", READ, "out"]).current_dir(user.dir()))?;
+    for line in [
+        "shut 0o700 33 34 5",
+        "shut/f 0o600 65536 34 0",
+        "su 0o6755 8 9 0",
+        "theirs 0o644 33 34 0",
+        "roots 0o644 0 0 0",
+        "given 0o640 0 0 0",
+        "bin/.wh.sort 0o600 0 0 0",
+    ] {
+        read.exits(0)?.stdout_has(&format!("{line} "))?;
+    }
+    // Run again, it is what the sandbox left.
+    import(user, &user.dir().join("out"), &["y"])?.exits(0)?;
+    let look = "cd /; stat -c '%n %u:%g %a' shut shut/f su theirs given; cat shut/f theirs";
+    let again = run(user, "y", &["--profile", "distro", "--", "/bin/sh", "-c", look])?;
+    again.exits(0)?.stdout_is(
+        "shut 33:34 700\nshut/f 65536:34 600\nsu 8:9 6755\ntheirs 33:34 644\ngiven 0:0 640\nin\nxmore\n",
+    )?;
+    let mut rm = user.command("unshare");
+    rm.args(["--map-root-user", "--map-auto", "rm", "-rf"]).arg(user.home().join(".local"));
+    output(&mut rm)?.exits(0)?;
+    Ok(())
 }
 
 fn refusals(user: &User) -> Verdict {

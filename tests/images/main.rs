@@ -8,6 +8,8 @@ mod formats;
 mod hostile;
 mod killed;
 mod made;
+mod many;
+mod on_disk;
 mod owned;
 mod run;
 mod stage;
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         exported::cases(),
         owned::cases(),
         user::cases(),
+        many::cases(),
+        on_disk::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod kept;
+mod named;
 mod planted;
 mod refused;
 mod stack;
@@ -17,6 +18,13 @@ fn main() -> ExitCode {
     if let Some(code) = edited::answer(stage::EDITS, || {}) {
         return code;
     }
-    let cases = [stack::cases(), kept::cases(), planted::cases(), refused::cases(), subordinate::cases()];
+    let cases = [
+        stack::cases(),
+        kept::cases(),
+        named::cases(),
+        planted::cases(),
+        refused::cases(),
+        subordinate::cases(),
+    ];
     common::run(cases.into_iter().flatten().collect())
 }
