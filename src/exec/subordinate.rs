@@ -181,7 +181,7 @@ impl Power {
 /// The caller alone, with no other ids; root with all that there are.
 pub(crate) fn alone() -> Identity {
     let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
-    Identity { outside_uid: uid, outside_gid: gid, uid, gid, subordinate: None }
+    Identity { outside_uid: uid, outside_gid: gid, uid, gid, subordinate: None, runs_as: None }
 }
 
 /// The directories as one, topmost first: what an overlay of them shows, mounted over `place`, which can't be seen by path in
