@@ -44,7 +44,7 @@ pub(super) enum Op {
     Devpts,
     Mqueue,
     Cgroup,
-    Overlay { lower: Vec<Source>, upper: Upper },
+    Overlay { lower: Vec<Source>, upper: Upper, served: Option<Served> },
     Dir { mode: u32 },
     Private { mode: u32, fresh: Fresh },
     Copy { source: Source, mode: u32 },
@@ -109,6 +109,15 @@ pub(super) enum Upper {
     Kept { upper: CString, work: CString },
 }
 
+/// Which of the servers serve an overlay, by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served {
+    /// That of the overlay itself.
+    pub(super) server: usize,
+    /// That of the one before it, in which mount points are made, where there are any to be made.
+    pub(super) init: Option<usize>,
+}
+
 /// One of them, with its place in the plan.
 pub(super) fn item(index: usize, dest: &Path, op: Op) -> Result<Item, ExecError> {
     let relative = dest.strip_prefix("/").unwrap_or(dest);
@@ -159,7 +168,7 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
                 }
                 _ => Upper::None,
             };
-            Op::Overlay { lower, upper }
+            Op::Overlay { lower, upper, served: None }
         }
         MountOp::Dir { mode } => Op::Dir { mode: *mode },
         MountOp::Private { mode } => {

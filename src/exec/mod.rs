@@ -37,6 +37,8 @@ mod readback;
 mod relay;
 mod resources;
 mod scope;
+mod served;
+mod servers;
 mod signals;
 mod sources;
 mod step;

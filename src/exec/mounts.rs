@@ -13,6 +13,7 @@ use super::files::{Place, not_a_link};
 use super::items::Item;
 use super::operations::{MASK_DIR, MASK_FILE};
 use super::readback::{Attached, took_effect};
+use super::served::Ways;
 use super::step::{At, Failure, Result, Step};
 use super::walk::{self, PathBuffer, Stop};
 use crate::sys::mount::{self, MountAttr};
@@ -39,6 +40,8 @@ pub(super) struct Builder<'a> {
     pub(super) attached: &'a mut Attached,
     /// The sandbox's terminals.
     pub(super) devpts: Option<OwnedFd>,
+    /// How those are reached that serve overlays.
+    pub(super) ways: &'a Ways,
 }
 
 /// The root filesystem, built.
@@ -57,6 +60,7 @@ impl<'a> Builder<'a> {
         proc: OwnedFd,
         on_host: bool,
         attached: &'a mut Attached,
+        ways: &'a Ways,
     ) -> Result<Self> {
         let mode = c"755";
         let parameters =
@@ -82,6 +86,7 @@ impl<'a> Builder<'a> {
             on_host,
             attached,
             devpts: None,
+            ways,
         })
     }
 

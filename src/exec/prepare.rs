@@ -17,6 +17,8 @@ use super::joined;
 use super::kept::Kept;
 use super::protect::{Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
+use super::served::Ways;
+use super::servers::{self, Order};
 use super::sources::{Resolver, Source, Taken};
 use super::subordinate;
 use super::walk;
@@ -112,6 +114,9 @@ pub(super) struct Prepared {
     pub(super) has_cgroup: bool,
     /// Layers that are held, and what is to be told of them.
     pub(super) taken: Taken,
+    /// What is to serve overlays, by number, and how it is reached.
+    pub(super) orders: Vec<Order>,
+    pub(super) ways: Ways,
     /// The processors that the caller may use, where a cgroup could change that.
     pub(super) affinity: Option<CpuSet>,
     /// Room for what a program that joins is started by.
@@ -127,12 +132,13 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         let Some(op) = op(&mut resolver, index, &mount.op)? else { continue };
         items.push(item(index, &mount.dest, op)?);
     }
-    let taken = resolver.check_links()?;
+    let mut taken = resolver.check_links()?;
     home::make_mount_points(plan, &items)?;
     let protection = Protection::of(plan, &writable_directories(plan, &items), &taken.under);
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
         items.push(item(index, dest, Op::Island(*island))?);
     }
+    let orders = servers::orders(plan, &mut items, &mut taken)?;
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let count = items.len();
     let roots = items.iter().filter(|item| item.binds_root()).count();
@@ -168,6 +174,12 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         directory: c_string(plan.directory.value.0.as_os_str())?,
         kept: kept(plan, &taken.layers),
         taken,
+        orders,
+        ways: Ways {
+            sockets: Vec::new(),
+            uid: number(plan.identity.uid.into()),
+            gid: number(plan.identity.gid.into()),
+        },
         terminal: None,
         namespaces: walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)?,
         attached: Vec::with_capacity(2 * count),

@@ -4,8 +4,11 @@
 mod error;
 mod list;
 mod record;
+mod tree;
 
 pub use error::LayersError;
 pub(crate) use list::JOURNAL;
 pub use list::{Listed, all, is_half_applied, is_layer, names};
 pub use record::{Kind, Record};
+pub(crate) use tree::OF_FUSE;
+pub use tree::tree;
