@@ -16,6 +16,7 @@ use nix::sys::time::TimeSpec;
 
 use super::ExecError;
 use super::subordinate;
+use crate::diag::{errno_words, quote};
 use crate::layers::{Kind, LayersError, OF_FUSE, Record, is_half_applied, is_layer};
 use crate::profile::{Origin, OverlayDriver};
 use crate::removal;
@@ -174,6 +175,29 @@ pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
     }
     let text = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
     discard(&place.0, &text).map_err(failed)
+}
+
+/// Why a layer can't be had, in words.
+pub(super) fn why(path: &Path, errno: Errno) -> String {
+    let why = match errno {
+        Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
+        Errno::EEXIST => "it has the changes to a directory, not those of a root filesystem".to_owned(),
+        Errno::EMEDIUMTYPE => "it was written by another overlay driver, which marks otherwise what is gone".to_owned(),
+        other => errno_words(other),
+    };
+    format!("cannot write the layer {}: {why}", quote(path))
+}
+
+/// What to do about it.
+pub(super) fn hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EWOULDBLOCK => "wait for that one's end, or take another layer",
+        Errno::EEXIST => "take another name",
+        Errno::EMEDIUMTYPE => {
+            "take another layer, or set `filesystem.overlay-driver` to what it was written by"
+        }
+        _ => "name a directory of your own",
+    }
 }
 
 fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {

@@ -27,6 +27,7 @@ mod layered;
 mod leaf;
 mod mounts;
 mod operations;
+mod orders;
 mod outer;
 mod overlay;
 mod own_terminal;
@@ -53,6 +54,7 @@ pub use changed::Changed;
 pub use changes::{NotApart, Obstacle};
 pub use error::ExecError;
 pub use kept::remove as discard;
+pub use servers::Unserved;
 pub use step::{Failure, Step};
 pub(crate) use subordinate::{callers, remove as remove_with_owners, within};
 

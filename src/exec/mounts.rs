@@ -13,7 +13,7 @@ use super::files::{Place, not_a_link};
 use super::items::Item;
 use super::operations::{MASK_DIR, MASK_FILE};
 use super::readback::{Attached, took_effect};
-use super::served::Ways;
+use super::servers::Ways;
 use super::step::{At, Failure, Result, Step};
 use super::walk::{self, PathBuffer, Stop};
 use crate::sys::mount::{self, MountAttr};

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -15,10 +16,10 @@ use super::home;
 use super::items::{Item, Op, item, op};
 use super::joined;
 use super::kept::Kept;
+use super::orders::{self, Order};
 use super::protect::{Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
-use super::served::Ways;
-use super::servers::{self, Order};
+use super::servers::Ways;
 use super::sources::{Resolver, Source, Taken};
 use super::subordinate;
 use super::walk;
@@ -33,6 +34,9 @@ use crate::sys::terminal::{Modes, Size};
 /// Bytes of mountinfo for what comes along below binds, and for each mount of the plan.
 const TABLE_SIZE: usize = 4 << 20;
 const LINE_SIZE: usize = 1 << 10;
+
+/// Descriptors of PID 1's own.
+const OWN: usize = 4;
 
 /// What the inside must know of the caller's terminal.
 #[derive(Debug)]
@@ -121,6 +125,16 @@ pub(super) struct Prepared {
     pub(super) affinity: Option<CpuSet>,
     /// Room for what a program that joins is started by.
     pub(super) joining: Option<StringTable>,
+    /// How long the sandbox may go on when it is to end with whoever started sbx, and that has ended.
+    pub(super) parent_grace: Duration,
+}
+
+impl Prepared {
+    /// Has PID 1 leave further descriptors open.
+    pub(super) fn keep_open(&mut self, further: &[RawFd]) {
+        self.kept.reserve(further.len() + OWN);
+        self.kept.extend(further);
+    }
 }
 
 /// Makes everything ready, and finds every source.
@@ -138,7 +152,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
         items.push(item(index, dest, Op::Island(*island))?);
     }
-    let orders = servers::orders(plan, &mut items, &mut taken)?;
+    let orders = orders::orders(plan, &mut items, &mut taken)?;
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let count = items.len();
     let roots = items.iter().filter(|item| item.binds_root()).count();
@@ -188,13 +202,14 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         whole: Vec::with_capacity(roots),
         has_cgroup: false,
         affinity: plan.cgroup.as_ref().and_then(|_| sched_getaffinity(Pid::this()).ok()),
+        parent_grace: Duration::ZERO,
         joining: Some(StringTable::with_room(joined::TABLE_BYTES, joined::TABLE_STRINGS)),
     })
 }
 
 /// The descriptors that the payload keeps, the locks of layers, and room for PID 1's own.
 fn kept(plan: &Plan, layers: &[Kept]) -> Vec<RawFd> {
-    let mut kept = Vec::with_capacity(plan.keep_fds.len() + layers.len() + 4);
+    let mut kept = Vec::with_capacity(plan.keep_fds.len() + layers.len() + OWN);
     kept.extend(plan.keep_fds.iter().copied().chain(layers.iter().map(|layer| layer.lock.as_raw_fd())));
     kept
 }

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::control::{Server, Wish};
 use super::outer::CallersTerminal;
 use super::relay::Relay;
+use super::servers::Servers;
 use super::signals::{FROM_KERNEL, TakenSignals};
 use super::step::{Command, REPORT_SIZE, Report};
 use super::{ExecError, Outcome};
@@ -32,6 +33,8 @@ enum Ending {
     Setup,
     /// It was told to end and did not, or nobody is left to want it.
     Told,
+    /// An overlay of its is not served any more.
+    Unserved,
 }
 
 /// A running sandbox.
@@ -48,6 +51,10 @@ pub(super) struct Supervisor<'s> {
     pub(super) modes_unknown: bool,
     /// Whoever started sbx, if that is to be its end.
     pub(super) parent: Option<OwnedFd>,
+    /// How long the sandbox may go on after that.
+    pub(super) parent_grace: Duration,
+    /// What serves its overlays.
+    pub(super) servers: &'s mut Servers,
     pub(super) time: Option<Duration>,
     pub(super) on_start: &'s mut dyn FnMut(),
     /// Hears what others want of the sandbox.
@@ -133,6 +140,8 @@ impl Supervisor<'_> {
             ),
             _ => (None, None),
         };
+        let servers = awaited.len();
+        awaited.extend(self.servers.awaited());
         let first = awaited.len();
         awaited.extend(self.server.iter().filter(|_| progress.ran).flat_map(Server::awaited));
         // Where it fails, there may be memory at the next try.
@@ -145,6 +154,7 @@ impl Supervisor<'_> {
         let [ended, signalled, said, set_up, parent] =
             [Some(0), Some(1), control, setup, parent].map(|index| !ready(index).is_empty());
         let bytes = [ready(outer), ready(inner)];
+        let unserved = awaited[servers..first].iter().any(|one| one.any() == Some(true));
         let asked: Vec<bool> = awaited.iter().skip(first).map(|one| one.any() == Some(true)).collect();
         if set_up {
             self.hear_of_setup(progress);
@@ -156,7 +166,13 @@ impl Supervisor<'_> {
             self.pass_signals_on(progress);
         }
         if parent && self.parent.take().is_some() {
-            self.end(progress, Ending::Told);
+            match self.parent_grace {
+                Duration::ZERO => self.end(progress, Ending::Told),
+                grace => progress.kill_at = Some(Instant::now() + grace),
+            }
+        }
+        if unserved && !ended {
+            self.hear_of_servers(progress);
         }
         if asked.contains(&true) {
             self.serve(progress, &asked);
@@ -167,6 +183,19 @@ impl Supervisor<'_> {
             self.tell(Command::SignalGroup(libc::SIGHUP));
         }
         ended
+    }
+
+    /// A server ends with the sandbox, and that with it: which was the first?
+    fn hear_of_servers(&mut self, progress: &mut Progress) {
+        if !self.servers.look() || progress.end.is_some() {
+            return;
+        }
+        let mut end = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        // Whose filesystem is gone ends in peace; then PID 1, which had it, is as good as gone.
+        if self.servers.has_failed() || poll(&mut end, PollTimeout::from(1000_u16)) == Ok(0) {
+            self.servers.blame();
+            self.end(progress, Ending::Unserved);
+        }
     }
 
     /// Deals with what others want.
@@ -323,6 +352,7 @@ impl Supervisor<'_> {
             return Ok((Outcome::Exited(125), Some(failure)));
         }
         let outcome = match (progress.ending, progress.end) {
+            (Some(Ending::Unserved), _) => return Err(ExecError::InitKilled { ran: progress.ran }),
             (Some(Ending::Setup), _) => return Err(ExecError::NoAnswer(SETUP_TIME)),
             (Some(Ending::Time), _) => Outcome::TimedOut,
             (_, Some(Report::Exited(code))) => Outcome::Exited(code),
