@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, DirEntry};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use super::ExecError;
 use super::subordinate;
 use crate::diag::{errno_words, quote};
-use crate::layers::{Kind, LayersError, OF_FUSE, Record, is_half_applied, is_layer};
+use crate::layers::{Kind, LayersError, OF_FUSE, Record, WHITEOUT, is_half_applied, is_layer};
 use crate::profile::{Origin, OverlayDriver};
 use crate::removal;
 use crate::sys::mount as sys_mount;
@@ -71,11 +71,7 @@ pub(super) struct NewLayer<'l> {
 impl Kept {
     /// Takes the layer, which is made if need be. The kernel itself would mount one twice, with a word in its log. `EMEDIUMTYPE`
     /// where another driver has written it.
-    pub(super) fn take(
-        directory: &Path,
-        driver: OverlayDriver,
-        origin: &Origin,
-    ) -> Result<Self, ExecError> {
+    pub(super) fn take(directory: &Path, driver: OverlayDriver, origin: &Origin) -> Result<Self, ExecError> {
         take(directory, driver).map_err(|errno| of(directory, errno, origin))
     }
 
@@ -124,13 +120,31 @@ impl Kept {
         Ok(kept)
     }
 
+    /// Whether `fuse-overlayfs` writes it.
+    pub(super) fn is_of_fuse(&self) -> bool {
+        self.upper.parent() != Some(&self.directory)
+    }
+
     /// Whether nothing was changed: there is no entry, and the directory itself is as it was but for its times.
     pub(super) fn is_empty(&self) -> bool {
         let Some(Changes { mode, .. }) = &self.changes else { return false };
         let Ok(upper) = open_directory(&self.upper) else { return false };
         fstat(&upper).is_ok_and(|status| status.st_mode == *mode)
             && !sys_mount::has_attributes(&upper)
-            && std::fs::read_dir(&self.upper).is_ok_and(|mut entries| entries.next().is_none())
+            && std::fs::read_dir(&self.upper)
+                .is_ok_and(|entries| !entries.into_iter().any(|one| self.holds(one)))
+    }
+
+    /// Whether an entry of the upper dir is something. What came and went leaves a mark where `fuse-overlayfs` writes, which hides
+    /// nothing.
+    fn holds(&self, entry: std::io::Result<DirEntry>) -> bool {
+        let (Ok(entry), Some(Changes { directory, .. })) = (entry, &self.changes) else { return true };
+        let name = entry.file_name();
+        let (hides, marked) = match name.as_bytes().strip_prefix(WHITEOUT) {
+            Some(hides) => (OsStr::from_bytes(hides), true),
+            None => (name.as_os_str(), entry.file_type().is_ok_and(|kind| kind.is_char_device())),
+        };
+        !(self.is_of_fuse() && marked && std::fs::symlink_metadata(directory.join(hides)).is_err())
     }
 }
 
@@ -182,7 +196,9 @@ pub(super) fn why(path: &Path, errno: Errno) -> String {
     let why = match errno {
         Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
         Errno::EEXIST => "it has the changes to a directory, not those of a root filesystem".to_owned(),
-        Errno::EMEDIUMTYPE => "it was written by another overlay driver, which marks otherwise what is gone".to_owned(),
+        Errno::EMEDIUMTYPE => {
+            "it was written by another overlay driver, which marks otherwise what is gone".to_owned()
+        }
         other => errno_words(other),
     };
     format!("cannot write the layer {}: {why}", quote(path))

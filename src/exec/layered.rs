@@ -164,7 +164,9 @@ impl<'a> Builder<'a> {
 }
 
 /// What needs a place to be mounted at, and whether that is a directory. What lies below a destination follows it.
-pub(super) fn points<'i>(following: impl Iterator<Item = &'i Item>) -> impl Iterator<Item = (&'i Item, bool)> {
+pub(super) fn points<'i>(
+    following: impl Iterator<Item = &'i Item>,
+) -> impl Iterator<Item = (&'i Item, bool)> {
     let mut above: Option<&CStr> = None;
     following.filter_map(move |item| {
         let is_dir = matches!(item.op, Op::Dir { .. }).then_some(true).or(item.op.mounts_over())?;

@@ -43,7 +43,7 @@ enum Writes<'w> {
     /// There are none.
     None,
     /// They go to a tmpfs of its own, of that many bytes and files.
-    Tmpfs(&'w CString, &'w CString),
+    Tmpfs(u64, &'w CString),
     /// They go to this directory's `upper`.
     Below(&'w Path),
 }
@@ -68,7 +68,7 @@ pub(super) fn orders(plan: &Plan, items: &mut [Item], taken: &mut Taken) -> Resu
         let upper: &Upper = upper;
         let writes = match upper {
             Upper::None => Writes::None,
-            Upper::Tmpfs { size, inodes } => Writes::Tmpfs(size, inodes),
+            Upper::Tmpfs { size, inodes } => Writes::Tmpfs(within_limits(plan, size), inodes),
             Upper::Directory { upper, work } | Upper::Kept { upper, work } => {
                 Writes::Below(order.directory(upper, work)?)
             }
@@ -92,6 +92,17 @@ pub(super) fn orders(plan: &Plan, items: &mut [Item], taken: &mut Taken) -> Resu
         orders.push(order.order(false, top.as_deref(), lower, &writes)?);
     }
     Ok(orders)
+}
+
+/// Bytes of a tmpfs that is not in the sandbox's cgroup: no more than the memory that the sandbox may have.
+fn within_limits(plan: &Plan, size: &CString) -> u64 {
+    let knobs = plan.cgroup.iter().flat_map(|cgroup| &cgroup.knobs);
+    let memory = knobs.filter(|knob| knob.file == "memory.max").find_map(|knob| knob.value.parse().ok());
+    memory.unwrap_or(u64::MAX).min(number(size))
+}
+
+fn number(text: &CString) -> u64 {
+    text.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn text(path: &Path) -> Result<CString, ExecError> {
@@ -130,7 +141,8 @@ impl Ordered<'_> {
 
     /// The directory of an upper and a work dir.
     fn directory<'d>(&self, upper: &'d CString, work: &'d CString) -> Result<&'d Path, ExecError> {
-        let [upper, work] = [upper.to_bytes(), &work.to_bytes()[..]].map(|path| Path::new(OsStr::from_bytes(path)));
+        let [upper, work] =
+            [upper.to_bytes(), &work.to_bytes()[..]].map(|path| Path::new(OsStr::from_bytes(path)));
         let names = (upper.file_name(), work.file_name());
         let is_layer = names == (Some(OsStr::new("upper")), Some(OsStr::new("work")));
         match upper.parent() {
@@ -163,10 +175,9 @@ impl Ordered<'_> {
         match writes {
             Writes::None => {}
             Writes::Tmpfs(size, inodes) => {
-                let number = |text: &CString| text.to_str().ok().and_then(|text| text.parse().ok());
-                let (size, inodes) = (number(size).unwrap_or(0), number(inodes).unwrap_or(0));
-                let mode = 0o700;
-                sandbox.add(LAYER, MountOp::Tmpfs { size, inodes, mode, access: Access::Writable });
+                let (mode, access) = (0o700, Access::Writable);
+                let inodes = number(inodes);
+                sandbox.add(LAYER, MountOp::Tmpfs { size: *size, inodes, mode, access });
                 sandbox.add(format!("{LAYER}/upper"), MountOp::Dir { mode: 0o755 });
                 sandbox.add(format!("{LAYER}/work"), MountOp::Dir { mode });
             }

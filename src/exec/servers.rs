@@ -221,7 +221,11 @@ impl Servers {
             None => Err(error),
             Some(server) => {
                 let ran = matches!(error, ExecError::InitKilled { ran: true });
-                Err(ExecError::Unserved(Unserved { dest: server.dest.clone(), said: server.last_words(), ran }))
+                Err(ExecError::Unserved(Unserved {
+                    dest: server.dest.clone(),
+                    said: server.last_words(),
+                    ran,
+                }))
             }
         }
     }

@@ -70,6 +70,8 @@ pub(super) struct Progress {
     ending: Option<Ending>,
     /// When PID 1 is killed.
     pub(super) kill_at: Option<Instant>,
+    /// When whoever still waits for an answer of a server's is not to get it any more.
+    unserve_at: Option<Instant>,
     pub(super) told: bool,
     /// The terminal is the payload's.
     pub(super) given: bool,
@@ -94,7 +96,8 @@ impl Supervisor<'_> {
         loop {
             let setup_up = self.setup.is_some().then(|| start + SETUP_TIME);
             let time_left = time_up.filter(|_| progress.ending.is_none());
-            let next = [setup_up, time_left, progress.kill_at].into_iter().flatten().min();
+            let next =
+                [setup_up, time_left, progress.kill_at, progress.unserve_at].into_iter().flatten().min();
             if self.wait_and_handle(&mut progress, next) {
                 break;
             }
@@ -102,8 +105,11 @@ impl Supervisor<'_> {
             let passed = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
             if passed(self.setup.is_some().then(|| start + SETUP_TIME)) {
                 self.end(&mut progress, Ending::Setup);
+            } else if passed(progress.unserve_at) {
+                self.servers.kill();
+                progress.unserve_at = None;
             } else if passed(progress.kill_at) {
-                self.kill();
+                self.kill(&mut progress);
                 progress.kill_at = None;
             } else if passed(time_up.filter(|_| progress.ending.is_none())) {
                 progress.ending = Some(Ending::Time);
@@ -266,8 +272,10 @@ impl Supervisor<'_> {
         let _ = nix::unistd::write(&self.control, &command.encode());
     }
 
-    fn kill(&self) {
+    /// What waits for a server can't be killed before that has answered, or is gone itself.
+    fn kill(&self, progress: &mut Progress) {
         let _ = signal::send_by_pidfd(&self.pidfd, libc::SIGKILL);
+        progress.unserve_at = Some(Instant::now() + GRACE);
     }
 
     /// Asks the payload to end, stopped or not, and sees to it that it does.
@@ -282,7 +290,7 @@ impl Supervisor<'_> {
     fn end(&mut self, progress: &mut Progress, ending: Ending) {
         progress.ending = progress.ending.or(Some(ending));
         self.setup = None;
-        self.kill();
+        self.kill(progress);
     }
 
     /// Passes on what has come; whether sbx was continued.

@@ -10,5 +10,5 @@ pub use error::LayersError;
 pub(crate) use list::JOURNAL;
 pub use list::{Listed, all, is_half_applied, is_layer, names};
 pub use record::{Kind, Record};
-pub(crate) use tree::OF_FUSE;
 pub use tree::tree;
+pub(crate) use tree::{OF_FUSE, OPAQUE, WHITEOUT};

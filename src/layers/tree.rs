@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 /// The directory with the upper and the work dir of a layer that `fuse-overlayfs` has written.
 pub(crate) const OF_FUSE: &str = "fuse-overlayfs";
 
+/// What `fuse-overlayfs` and AUFS put before the name that a whiteout hides.
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+
+/// What they call the file that makes a directory opaque.
+pub(crate) const OPAQUE: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];
+
 /// The directory with the upper and the work dir of a layer, which may be the layer's own.
 pub fn tree(layer: &Path) -> PathBuf {
     let of_fuse = layer.join(OF_FUSE);

@@ -10,10 +10,14 @@ use super::environment::Facts;
 use super::image::Asked;
 use super::lay_out::lay_out;
 use super::{Directory, Namespaces, Plan, PlanError, Root};
-use super::{command, desktop, environment, identity, limits, protect, roots, server, toolchains, unbuilt, walls};
+use super::{
+    command, desktop, environment, identity, limits, protect, roots, server, toolchains, unbuilt, walls,
+};
 use crate::host::{DesktopParts, Host, Wanted};
 use crate::invocation::Invocation;
-use crate::profile::{ArgumentsMode, Nested, Origin, OverlayDriver, Profile, Setting, UidMap, Wayland, X11Mode};
+use crate::profile::{
+    ArgumentsMode, Nested, Origin, OverlayDriver, Profile, Setting, UidMap, Wayland, X11Mode,
+};
 
 /// What [`resolve`] has to know of the machine besides what it always knows.
 ///

@@ -33,8 +33,7 @@ pub struct OverlayServer {
 }
 
 /// What the loader of programs reads.
-const LOADERS: [&str; 4] =
-    ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload"];
+const LOADERS: [&str; 4] = ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload"];
 
 /// What it takes to make, change and look at files of every owner that is mapped.
 const ALL_OWNERS: [Capability; 5] = [
@@ -112,6 +111,8 @@ fn sandbox(served: &Profile, host: &Host, program: PathBuf) -> Result<Plan, Plan
     plan.registry = None;
     plan.cgroup = None;
     plan.limits.data = None;
+    // It copies files with the modes that they have, and marks what is gone by devices that are none.
+    plan.seccomp.iter_mut().for_each(|filter| filter.set_id = true);
     if served.privileges.uid.value == UidMap::Subordinate {
         plan.privileges.capabilities = ALL_OWNERS.map(Setting::default_value).into();
     }

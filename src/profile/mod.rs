@@ -29,8 +29,8 @@ pub use limits::{IoLimit, IoPriority, Limit, Limits};
 use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
 
 pub use words::{
-    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver, TerminalMode,
-    Toolchain, UidMap, Wayland, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver,
+    TerminalMode, Toolchain, UidMap, Wayland, X11Mode,
 };
 
 /// The shape of a profile file as a JSON Schema, for editors.

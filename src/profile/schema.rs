@@ -14,8 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ProfileError;
 use super::{
-    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver, TerminalMode,
-    Toolchain, UidMap, Wayland, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver,
+    TerminalMode, Toolchain, UidMap, Wayland, X11Mode,
 };
 use crate::diag::{Location, Source};
 use field::{Edits, Field, List, Map, table};

@@ -93,6 +93,7 @@ fn healthy() -> Facts {
         },
         subordinate: (65536, 65536),
         has_newidmap: true,
+        fuse_overlayfs: (true, true),
         pasta: Some("/usr/bin/pasta".into()),
         dbus_proxy: Some(Proxy { path: "/usr/bin/xdg-dbus-proxy".into(), version: Some("0.1.7".to_owned()) }),
         has_runtime_dir: true,

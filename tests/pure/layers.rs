@@ -42,7 +42,7 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 14] = [
+const INSIDE: [&str; 15] = [
     "execute",
     "files",
     "init",
@@ -55,10 +55,11 @@ const INSIDE: [&str; 14] = [
     "own_terminal",
     "readback",
     "resources",
+    "served",
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 30] = [
+const OUTSIDE: [&str; 32] = [
     "attach",
     "bus",
     "cause",
@@ -77,12 +78,14 @@ const OUTSIDE: [&str; 30] = [
     "launch",
     "leaf",
     "mod",
+    "orders",
     "outer",
     "place",
     "prepare",
     "protect",
     "relay",
     "scope",
+    "servers",
     "signals",
     "sources",
     "step",

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod fuse;
 mod kept;
 mod planted;
 mod refused;
@@ -17,6 +18,13 @@ fn main() -> ExitCode {
     if let Some(code) = edited::answer(stage::EDITS, || {}) {
         return code;
     }
-    let cases = [stack::cases(), kept::cases(), planted::cases(), refused::cases(), subordinate::cases()];
+    let cases = [
+        stack::cases(),
+        fuse::cases(),
+        kept::cases(),
+        planted::cases(),
+        refused::cases(),
+        subordinate::cases(),
+    ];
     common::run(cases.into_iter().flatten().collect())
 }
