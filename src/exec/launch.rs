@@ -40,11 +40,9 @@ pub(super) fn run(
 ) -> Result<Finished, ExecError> {
     let start = Instant::now();
     let outside = |what| move |errno| ExecError::Outside { what, errno };
-    let parent = plan.die_with_parent.then(parent).transpose()?;
+    let parent = plan.die_with_parent.then(parent).transpose()?.map(|parent| (parent, prepared.parent_grace));
     shed_what_was_inherited(plan)?;
-    let mode = plan.terminal.value;
-    let terminal = callers_terminal(mode, &mut prepared)?;
-    let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
+    let terminal = callers_terminal(plan.terminal.value, &mut prepared)?;
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
     let mut place = Place::take(plan, std::mem::take(&mut prepared.taken.misses))?;
     let janitor = janitor(plan, &prepared, terminal.as_ref(), &mut place)?;
@@ -78,13 +76,12 @@ pub(super) fn run(
         setup: Some(setup),
         control,
         signals,
+        modes_unknown: terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground()),
         terminal,
-        mode,
-        modes_unknown,
+        mode: plan.terminal.value,
         parent,
         time: plan.limits.timeout.as_ref().map(|time| time.value),
         on_start: &mut tell,
-        parent_grace: prepared.parent_grace,
         servers: &mut servers,
         server: place.entry().map(|entry| Server::new(plan, entry)),
     };

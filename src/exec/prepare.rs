@@ -157,12 +157,6 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
     let count = items.len();
     let roots = items.iter().filter(|item| item.binds_root()).count();
     let [uid_map, gid_map] = subordinate::maps(&plan.identity);
-    let environment = plan.environment.iter().map(|variable| {
-        let mut text = variable.name.clone();
-        text.push("=");
-        text.push(&variable.value);
-        c_string(&text)
-    });
     Ok(Prepared {
         items,
         protection,
@@ -183,17 +177,13 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         arguments: StringVector::new(
             plan.command.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
         ),
-        environment: StringVector::new(environment.collect::<Result<_, _>>()?),
+        environment: environment(plan)?,
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
         kept: kept(plan, &taken.layers),
         taken,
         orders,
-        ways: Ways {
-            sockets: Vec::new(),
-            uid: number(plan.identity.uid.into()),
-            gid: number(plan.identity.gid.into()),
-        },
+        ways: Ways::of(&plan.identity),
         terminal: None,
         namespaces: walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)?,
         attached: Vec::with_capacity(2 * count),
@@ -205,6 +195,16 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         parent_grace: Duration::ZERO,
         joining: Some(StringTable::with_room(joined::TABLE_BYTES, joined::TABLE_STRINGS)),
     })
+}
+
+fn environment(plan: &Plan) -> Result<StringVector, ExecError> {
+    let environment = plan.environment.iter().map(|variable| {
+        let mut text = variable.name.clone();
+        text.push("=");
+        text.push(&variable.value);
+        c_string(&text)
+    });
+    Ok(StringVector::new(environment.collect::<Result<_, _>>()?))
 }
 
 /// The descriptors that the payload keeps, the locks of layers, and room for PID 1's own.

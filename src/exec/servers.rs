@@ -30,8 +30,10 @@ use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsi
 
 use super::init::NeverReturn;
 use super::orders::Order;
+use super::prepare::number;
 use super::{ExecError, Outcome, launch, prepare};
 use crate::diag::{Diagnose, escape, quote};
+use crate::plan::Identity;
 use crate::sys::process::{self, Change, Forked};
 use crate::sys::{message, signal};
 
@@ -50,6 +52,13 @@ pub(super) struct Ways {
     pub(super) uid: CString,
     /// The gid inside.
     pub(super) gid: CString,
+}
+
+impl Ways {
+    /// None yet, for who has these ids.
+    pub(super) fn of(identity: &Identity) -> Self {
+        Self { sockets: Vec::new(), uid: number(identity.uid.into()), gid: number(identity.gid.into()) }
+    }
 }
 
 /// That an overlay is not served, or no longer.

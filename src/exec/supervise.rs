@@ -49,10 +49,8 @@ pub(super) struct Supervisor<'s> {
     pub(super) mode: TerminalMode,
     /// Somebody else had the terminal when its modes were looked at.
     pub(super) modes_unknown: bool,
-    /// Whoever started sbx, if that is to be its end.
-    pub(super) parent: Option<OwnedFd>,
-    /// How long the sandbox may go on after that.
-    pub(super) parent_grace: Duration,
+    /// Whoever started sbx, if that is to be its end, and how long the sandbox may go on then.
+    pub(super) parent: Option<(OwnedFd, Duration)>,
     /// What serves its overlays.
     pub(super) servers: &'s mut Servers,
     pub(super) time: Option<Duration>,
@@ -137,7 +135,7 @@ impl Supervisor<'_> {
         let control = add((!progress.silent).then(|| self.control.as_fd()), PollFlags::POLLIN);
         // What it says is read when it is over: a look earlier would only take the processor from the inside.
         let setup = add(self.setup.as_ref().map(AsFd::as_fd), PollFlags::empty());
-        let parent = add(self.parent.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
+        let parent = add(self.parent.as_ref().map(|(parent, _)| parent.as_fd()), PollFlags::POLLIN);
         let (outer, inner) = match (&self.terminal, &progress.relay, interests) {
             (Some(terminal), Some(relay), Some([outer, inner])) => (
                 // A poll for nothing still tells of a hang-up, again and again.
@@ -162,20 +160,12 @@ impl Supervisor<'_> {
         let bytes = [ready(outer), ready(inner)];
         let unserved = awaited[servers..first].iter().any(|one| one.any() == Some(true));
         let asked: Vec<bool> = awaited.iter().skip(first).map(|one| one.any() == Some(true)).collect();
-        if set_up {
-            self.hear_of_setup(progress);
-        }
-        if said {
-            self.hear(progress);
-        }
+        self.hear_of_inside(progress, set_up, said);
         if signalled {
             self.pass_signals_on(progress);
         }
-        if parent && self.parent.take().is_some() {
-            match self.parent_grace {
-                Duration::ZERO => self.end(progress, Ending::Told),
-                grace => progress.kill_at = Some(Instant::now() + grace),
-            }
+        if parent {
+            self.lose_parent(progress);
         }
         if unserved && !ended {
             self.hear_of_servers(progress);
@@ -183,12 +173,35 @@ impl Supervisor<'_> {
         if asked.contains(&true) {
             self.serve(progress, &asked);
         }
+        self.carry(progress, bytes, keys);
+        ended
+    }
+
+    fn hear_of_inside(&mut self, progress: &mut Progress, set_up: bool, said: bool) {
+        if set_up {
+            self.hear_of_setup(progress);
+        }
+        if said {
+            self.hear(progress);
+        }
+    }
+
+    /// Carries what is typed in, and what is shown out.
+    fn carry(&self, progress: &mut Progress, bytes: [PollFlags; 2], keys: bool) {
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal)
             && relay.carry(terminal, bytes, keys)
         {
             self.tell(Command::SignalGroup(libc::SIGHUP));
         }
-        ended
+    }
+
+    /// Whoever started sbx has ended.
+    fn lose_parent(&mut self, progress: &mut Progress) {
+        match self.parent.take() {
+            None => {}
+            Some((_, Duration::ZERO)) => self.end(progress, Ending::Told),
+            Some((_, grace)) => progress.kill_at = Some(Instant::now() + grace),
+        }
     }
 
     /// A server ends with the sandbox, and that with it: which was the first?

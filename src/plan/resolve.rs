@@ -74,7 +74,6 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     let facts = Facts::of(&base, &desktop.variables);
     let environment = set_pwd(environment::resolve(profile, invocation, host, &facts)?, &laid.directory);
     let (limits, cgroup, mut misses) = limits::resolve(profile, invocation, host)?;
-    let privileges = identity::privileges(profile, invocation, &laid.mounts)?;
     Ok(Plan {
         profile: profile.name.clone(),
         layers: profile.layers.clone(),
@@ -83,12 +82,12 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         namespaces,
         hostname,
         root: bounded(&root),
+        privileges: identity::privileges(profile, invocation, &laid.mounts)?,
         overlay_server: server::of(profile, host, &laid.mounts)?,
         mounts: laid.mounts,
         mount_points_on_host: false,
         guarded: guarded(host),
         protect: protect::protected(profile),
-        privileges,
         landlock_scope: walls::landlock_scope(profile, invocation, host, &mut misses)?,
         landlock_files: walls::landlock_files(profile, invocation, host, &mut misses)?,
         limits,
