@@ -2,15 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 
 use super::ExecError;
+use super::mixed;
 use super::prepare::{c_string, number};
 use super::protect::Island;
 use super::sources::{Resolver, Source};
 use crate::plan::{Access, Content, MountOp, OverlayUpper};
+use crate::profile::OverlayDriver;
 use crate::sys::mount::MountAttr;
 
 /// A mount of the plan, ready.
@@ -168,6 +171,10 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
                 }
                 _ => Upper::None,
             };
+            if let (Upper::Kept { upper, .. }, OverlayDriver::FuseOverlayfs) = (&upper, resolver.driver()) {
+                let upper = Path::new(OsStr::from_bytes(upper.to_bytes()));
+                mixed::check(upper, &lower, &resolver.plan().identity)?;
+            }
             Op::Overlay { lower, upper, served: None }
         }
         MountOp::Dir { mode } => Op::Dir { mode: *mode },

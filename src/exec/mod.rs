@@ -25,6 +25,7 @@ mod landlock;
 mod launch;
 mod layered;
 mod leaf;
+mod mixed;
 mod mounts;
 mod operations;
 mod orders;

@@ -91,7 +91,7 @@ fn served_like_the_kernels(user: &User) -> Verdict {
     same(trees[1].join("whole").exists(), false, "what is gone")
 }
 
-/// Nothing in the server's arguments is of the caller's. (fuse-overlayfs 1.10 ends where a name of 255 bytes is removed.)
+/// Nothing in the server's arguments is of the caller's. (fuse-overlayfs 1.10 ends where a name of 252 bytes or more is removed.)
 fn served_names_of_every_kind(user: &User) -> Verdict {
     let directories: [&[u8]; 7] = [b"a,b", b"a:b", b"a\\b", b"a b", b"a\nb", b"a\xff\xfeb", b".-a"];
     for name in directories {
@@ -147,12 +147,12 @@ fn served_nothing_is_left_of_nothing(user: &User) -> Verdict {
 
 fn served_layers_are_not_the_kernels(user: &User) -> Verdict {
     let tree = tree(user, "tree")?;
-    over(user, &tree, &["-q"], "rm -r directory; mkdir directory; echo kernel >file")?.exits(0)?;
-    over(user, &tree, &FUSE, "rm -r directory; mkdir directory; echo fuse >file")?.exits(0)?;
+    over(user, &tree, &["-q"], "rm -r directory; mkdir directory; echo kernel >other")?.exits(0)?;
+    over(user, &tree, &FUSE, "rm -r directory; mkdir directory; echo fuse >other")?.exits(0)?;
     let run = |options: &[&str], layer: &str| -> Result<Output, Failed> {
         let mut sbx = user.sbx();
         sbx.args(options).args(["-q", "--cwd", "none", "--set", &again(&tree, layer), "--chdir"]).arg(&tree);
-        output(sbx.args(["sh", "-c", "cat file; ls -A directory"]))
+        output(sbx.args(["sh", "-c", "cat other; ls -A directory"]))
     };
     run(&[], "tree-1")?.exits(0)?.stdout_is("kernel\n")?;
     run(&FUSE[1..], "tree-2")?.exits(0)?.stdout_is("fuse\n")?;
@@ -161,8 +161,13 @@ fn served_layers_are_not_the_kernels(user: &User) -> Verdict {
         refused.exits(125)?.stdout_is("")?.stderr_has("it was written by another overlay driver")?;
         refused.stderr_has("filesystem.overlay-driver")?;
     }
-    let discarded = output(user.sbx().args(["discard", "tree-1", "tree-2"]))?;
-    discarded.exits(0)?;
+    // A file that had two names would be taken for the other one.
+    over(user, &tree, &FUSE, "echo fuse >file; cat second")?.exits(0)?.stdout_is("fuse\n")?;
+    let refused = run(&FUSE[1..], "tree-3")?;
+    refused.exits(125)?.stdout_is("")?.stderr_has("fuse-overlayfs would mix up")?.stderr_has("hint: ")?;
+    let shown = output(user.sbx().args(["diff", "tree-3"]))?;
+    shown.check(["M  file\n", "M  second\n"].contains(&shown.text().as_str()), || "one name".to_owned())?;
+    output(user.sbx().args(["discard", "tree-1", "tree-2", "tree-3"]))?.exits(0)?;
     same(names(user)?, Vec::new(), "the layers")
 }
 
@@ -290,19 +295,19 @@ fn served_two_at_a_time(user: &User) -> Verdict {
 /// Nothing takes its place.
 fn not_installed(user: &User) -> Verdict {
     let tree = tree(user, "tree")?;
-    let start = |hidden: &str| {
-        let script = format!("mount --bind /dev/null {hidden} && exec \"$@\"");
+    let start = |with: &str, hidden: &str| {
+        let script = format!("mount --bind {with} {hidden} && exec \"$@\"");
         let mut unshare = user.command("unshare");
         unshare.args(["-m", "sh", "-c", &script, "sh"]).arg(user.sbx_path()).args(FUSE);
         output(given(&mut unshare, &tree).args(["echo", "ran"]))
     };
-    let refused = start("/usr/bin/fuse-overlayfs")?;
+    let refused = start("/dev/null", "/usr/bin/fuse-overlayfs")?;
     refused.exits(125)?.stdout_is("")?.stderr_has("it is not installed")?;
     refused.stderr_has("hint: install the package fuse-overlayfs")?;
-    let refused = start("/dev/fuse")?;
+    let refused = start("/dev/null", "/dev/fuse")?;
     refused.exits(125)?.stdout_is("")?.stderr_has("`/dev/fuse` can't be opened, or mounted")?;
     same(names(user)?, Vec::new(), "the layers")?;
-    start("/dev/full")?.exits(0)?.stdout_is("ran\n")?;
+    start("/dev/fuse", "/dev/fuse")?.exits(0)?.stdout_is("ran\n")?;
     Ok(())
 }
 

@@ -59,7 +59,7 @@ const INSIDE: [&str; 15] = [
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 32] = [
+const OUTSIDE: [&str; 33] = [
     "attach",
     "bus",
     "cause",
@@ -77,6 +77,7 @@ const OUTSIDE: [&str; 32] = [
     "kept",
     "launch",
     "leaf",
+    "mixed",
     "mod",
     "orders",
     "outer",
