@@ -142,7 +142,7 @@ impl Ordered<'_> {
     /// The directory of an upper and a work dir.
     fn directory<'d>(&self, upper: &'d CString, work: &'d CString) -> Result<&'d Path, ExecError> {
         let [upper, work] =
-            [upper.to_bytes(), &work.to_bytes()[..]].map(|path| Path::new(OsStr::from_bytes(path)));
+            [upper.to_bytes(), work.to_bytes()].map(|path| Path::new(OsStr::from_bytes(path)));
         let names = (upper.file_name(), work.file_name());
         let is_layer = names == (Some(OsStr::new("upper")), Some(OsStr::new("work")));
         match upper.parent() {

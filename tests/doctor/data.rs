@@ -355,6 +355,18 @@ const ROWS: &[Row] = &[
         &[],
     ),
     row(
+        "no_fuse_overlayfs",
+        |facts| facts.fuse_overlayfs = (false, true),
+        &[("fuse-overlayfs", "info", "it is not installed", "install the package fuse-overlayfs")],
+        &[],
+    ),
+    row(
+        "no_dev_fuse",
+        |facts| facts.fuse_overlayfs = (true, false),
+        &[("fuse-overlayfs", "info", "can't open `/dev/fuse`", "chmod 666 /dev/fuse")],
+        &[],
+    ),
+    row(
         "typing_into_terminals",
         |facts| set(facts, "dev/tty/legacy_tiocsti", "1"),
         &[("terminal-input", "info", "`dev.tty.legacy_tiocsti` is 1", "sysctl -w dev.tty.legacy_tiocsti=0")],
