@@ -56,8 +56,8 @@ fn a_chroot(user: &User) -> Verdict {
     let cause = "this process runs in a chroot, where the kernel makes no user namespaces";
     let remedy = "run sbx outside the chroot, or enter it with pivot_root";
     // What is installed outside is not there.
-    let untried = [IN_USER, &["fuse-overlayfs"]].concat();
-    finds(user, outer, CHROOT, &[("user-namespace", "missing", cause, remedy)], &untried).map(drop)
+    let lost = ("fuse-overlayfs", "info", "it is not installed", "install the package fuse-overlayfs");
+    finds(user, outer, CHROOT, &[("user-namespace", "missing", cause, remedy), lost], IN_USER).map(drop)
 }
 
 /// What `/proc` shows is a root like any other; the message names this among the causes.
