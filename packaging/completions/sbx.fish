@@ -93,7 +93,7 @@ end
 function __sbx_keys
     string match -q -- '*=*' (commandline -ct | string replace -r -- '^--[a-z-]*=' ''); and return
     set -l keys \
-        description app-id toolchains filesystem.arguments filesystem.accounts filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide \
+        description app-id toolchains filesystem.arguments filesystem.accounts filesystem.overlay-driver filesystem.root filesystem.layers filesystem.writable filesystem.cwd filesystem.read filesystem.write filesystem.hide \
         filesystem.tmpfs filesystem.overlay filesystem.protect home.mode namespaces.nested namespaces.hostname namespaces.time.boottime \
         namespaces.time.monotonic privileges.uid privileges.capabilities network.mode limits.memory limits.memory-high limits.swap limits.cpus limits.cpu-weight \
         limits.cpuset limits.pids limits.io limits.io-weight limits.cgroups limits.cgroup-depth limits.nice limits.io-priority \

@@ -117,7 +117,7 @@ pub(super) fn check(
         return Err(ChangesError::Conflicts {
             name: layer.name.clone(),
             entries: check.conflicts,
-            upper: layer.path.join("upper"),
+            upper: crate::layers::tree(&layer.path).join("upper"),
         });
     }
     check.room(layer, lower, &changes)?;

@@ -15,7 +15,7 @@ use super::error::ChangesError;
 use super::walk::{Trees, walk};
 use super::{Change, marks};
 use crate::host::Host;
-use crate::layers::{JOURNAL, Kind, Record, Under};
+use crate::layers::{JOURNAL, Kind, OF_FUSE, Record, Under};
 use crate::sys::caps;
 
 const DIRECTORY: OFlag =
@@ -67,6 +67,8 @@ pub struct Layer {
     /// Where it is.
     pub path: PathBuf,
     pub(super) dir: OwnedFd,
+    /// Where its upper and its work dir are.
+    tree: OwnedFd,
     pub(super) upper: OwnedFd,
     /// What is written down of it; nothing for one that has only a name.
     pub record: Option<Record>,
@@ -104,7 +106,12 @@ pub fn find(place: &Path, name: &OsStr, ids: Ids) -> Result<Layer, ChangesError>
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(none()),
         dir => dir.map_err(failed(&path))?,
     };
-    let upper = openat(&dir, "upper", DIRECTORY, Mode::empty()).map_err(failed(&path.join("upper")))?;
+    let tree = match openat(&dir, OF_FUSE, DIRECTORY, Mode::empty()) {
+        Err(Errno::ENOENT) => openat(&dir, ".", DIRECTORY, Mode::empty()),
+        tree => tree,
+    };
+    let tree = tree.map_err(failed(&path))?;
+    let upper = openat(&tree, "upper", DIRECTORY, Mode::empty()).map_err(failed(&path.join("upper")))?;
     let record = match Record::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
@@ -116,7 +123,7 @@ pub fn find(place: &Path, name: &OsStr, ids: Ids) -> Result<Layer, ChangesError>
         Some(record) if record.kind == Kind::Overlay => Some(lower(record)?),
         _ => None,
     };
-    Ok(Layer { name: name.to_owned(), path, dir, upper, record, lower, ids })
+    Ok(Layer { name: name.to_owned(), path, dir, tree, upper, record, lower, ids })
 }
 
 /// Opens the directory that a layer lies over, if it still is the same.
@@ -222,7 +229,7 @@ impl Layer {
 
     /// Whether its whiteouts may be files with names of their own: the kernel's are not, and a file called so is just that.
     pub(super) fn is_by_name(&self) -> bool {
-        let work = fstatat(&self.dir, KERNELS_WORK, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let work = fstatat(&self.tree, KERNELS_WORK, AtFlags::AT_SYMLINK_NOFOLLOW);
         !work.is_ok_and(|status| status.st_mode & 0o7777 == 0)
     }
 

@@ -15,7 +15,8 @@ use super::apply::Apply;
 use super::journal::{Foreign, Journal, Leaving, Step};
 use super::known::Known;
 use super::node::{Directory, Node, open_below};
-use super::{stage, walk};
+use super::stage;
+use crate::layers::WHITEOUT;
 use crate::removal;
 
 impl Apply<'_> {
@@ -82,7 +83,7 @@ impl Apply<'_> {
         if !self.layer.is_by_name() {
             return Ok(());
         }
-        let mut whiteout = walk::WHITEOUT.to_vec();
+        let mut whiteout = WHITEOUT.to_vec();
         whiteout.extend_from_slice(name.as_bytes());
         unless_gone(unlinkat(&parent, OsStr::from_bytes(&whiteout), UnlinkatFlags::NoRemoveDir))
     }

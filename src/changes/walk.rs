@@ -13,10 +13,7 @@ use nix::errno::Errno;
 use super::error::ChangesError;
 use super::node::{Attributes, Directory, Kind, Node, join};
 use super::{Change, Status, compare};
-
-/// What fuse-overlayfs and AUFS put before the name that a whiteout hides, and call the file that makes a directory opaque.
-pub(super) const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];
+use crate::layers::{OPAQUE, WHITEOUT};
 
 /// A tree below a deleted directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

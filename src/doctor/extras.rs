@@ -12,6 +12,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     vec![
         cgroups(facts),
         subordinate_ids(facts),
+        fuse_overlayfs(facts),
         pasta(facts),
         dbus_proxy(facts),
         terminal_input(facts),
@@ -52,6 +53,19 @@ fn subordinate_ids(facts: &Facts) -> Finding {
             info("newuidmap and newgidmap are not installed", "install the package uidmap (shadow-utils)")
         }
         (uids, gids) => Finding::ok(name, format!("{what}: {uids} uids, {gids} gids")),
+    }
+}
+
+fn fuse_overlayfs(facts: &Facts) -> Finding {
+    let (name, what) = ("fuse-overlayfs", "fuse-overlayfs, for overlays that the kernel does not have");
+    let info = |cause, remedy| Finding::new(name, Status::Info, what, Cause::new(cause, remedy));
+    match facts.fuse_overlayfs {
+        (true, true) => Finding::ok(name, what),
+        (false, _) => info("it is not installed", "install the package fuse-overlayfs, when you want them"),
+        (true, false) => info(
+            "this user can't open `/dev/fuse`",
+            "as root: modprobe fuse, chmod 666 /dev/fuse, when you want them",
+        ),
     }
 }
 

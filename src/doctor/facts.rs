@@ -136,6 +136,8 @@ pub struct Facts {
     pub has_newidmap: bool,
     /// Where `pasta` lies.
     pub pasta: Option<PathBuf>,
+    /// `fuse-overlayfs` is installed, and everybody may open `/dev/fuse`.
+    pub fuse_overlayfs: (bool, bool),
     /// `xdg-dbus-proxy`.
     pub dbus_proxy: Option<Proxy>,
     /// Groups of this process that make their members root, or nearly so.

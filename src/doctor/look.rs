@@ -58,8 +58,10 @@ fn around() -> Facts {
     let path = std::env::var_os("PATH");
     let program = |name: &str| find_command(OsStr::new(name), path.as_deref(), None, true);
     let helper = |name: &str| find_command(OsStr::new(name), Some(OsStr::new(SYSTEM_PATH)), None, true);
+    let fuse = host::FuseOverlayfs::look();
     Facts {
         tried: Found::new(),
+        fuse_overlayfs: (fuse.program.is_some(), fuse.device.is_none()),
         apparmor_knows_userns: Path::new("/etc/apparmor.d/abi/4.0").exists(),
         program_is_writable: is_writable(&machine.program),
         cgroups: cgroups(uid, host::session_dir(uid).as_deref()),

@@ -111,7 +111,7 @@ fn of_mount(facts: &Facts, step: Step, errno: Errno) -> Option<Cause> {
         (Step::Overlay, Errno::EINVAL | Errno::EPERM) if refused(machine, errno).is_none() => {
             Some(Cause::new(
                 "this kernel has no overlays in user namespaces",
-                "use Linux 5.11 or later, with CONFIG_OVERLAY_FS",
+                "use Linux 5.11 or later, with CONFIG_OVERLAY_FS; or install fuse-overlayfs and set `filesystem.overlay-driver` to it",
             ))
         }
         (Step::Overlay | Step::Mqueue | Step::Devpts, Errno::ENODEV) => Some(Cause::new(

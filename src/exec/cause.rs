@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::step::{Failure, Step};
 use crate::cause::{Cause, KINDS, Machine, masked_proc, no_effect, unreadable_program};
+use crate::host::FuseOverlayfs;
 use crate::plan::{Mount, MountOp, OverlayUpper, Plan};
 use crate::sys::NO_EFFECT;
 
@@ -82,6 +83,15 @@ fn of_layers(plan: &Plan, failure: Failure) -> Option<Cause> {
     let root = plan.mounts.first().filter(is_overlay).filter(|mount| mount.dest == Path::new("/"));
     let overlay = plan.mounts.get(failure.item as usize).filter(is_overlay);
     match (failure.step, failure.errno) {
+        (Step::Filesystem, Errno::EINVAL | Errno::EPERM | Errno::EACCES | Errno::ENODEV | Errno::ENOENT)
+            if overlay.is_some() && plan.overlay_server.is_some() =>
+        {
+            let cause = Cause::new(
+                "`/dev/fuse` can't be opened, or mounted, in a user namespace",
+                "use Linux 4.18 or later with FUSE, and let everybody open the device: chmod 666 /dev/fuse",
+            );
+            Some(Machine::look().of_apparmor().unwrap_or(cause))
+        }
         (Step::Target | Step::Create, Errno::EACCES | Errno::EOVERFLOW) if root.is_some() => {
             Some(Cause::new(
                 "the directory above it is somebody else's in the root filesystem, and nothing can be made there",
@@ -97,10 +107,14 @@ fn of_layers(plan: &Plan, failure: Failure) -> Option<Cause> {
             "name directories without mounts below them",
         )),
         (Step::Filesystem, Errno::EPERM | Errno::EACCES | Errno::ENODEV) if overlay.is_some() => {
-            let cause = Cause::new(
-                "this kernel has no overlays in user namespaces",
-                "use Linux 5.11 or later with overlayfs; `sbx doctor` looks closer",
-            );
+            let other = FuseOverlayfs::look();
+            let hint = match (other.program, other.device) {
+                (Some(_), None) => {
+                    "set `filesystem.overlay-driver` to \"fuse-overlayfs\", which is installed"
+                }
+                _ => "use Linux 5.11 or later with overlayfs; `sbx doctor` looks closer",
+            };
+            let cause = Cause::new("this kernel has no overlays in user namespaces", hint);
             Some(Machine::look().of_apparmor().unwrap_or(cause))
         }
         _ => None,

@@ -1,11 +1,14 @@
 //! What a run has changed in a directory whose changes are kept apart, in short.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::kept::{Changes, Kept};
+use crate::layers::{OPAQUE, WHITEOUT};
 
 /// Entries of a layer that are counted: the end of a run waits for it.
 const MOST: u64 = 10_000;
@@ -34,11 +37,11 @@ impl Changed {
         let Changes { name, directory, .. } = kept.changes.as_ref().filter(|_| !kept.is_empty())?;
         let (name, directory) = (name.clone(), directory.clone());
         let mut found = Self { name, directory, new: 0, changed: 0, removed: 0, more: false };
-        found.count(&kept.upper);
+        found.count(&kept.upper, kept.is_of_fuse());
         Some(found)
     }
 
-    fn count(&mut self, upper: &Path) {
+    fn count(&mut self, upper: &Path, of_fuse: bool) {
         let mut looked = 0;
         let mut left = vec![PathBuf::new()];
         while let Some(directory) = left.pop() {
@@ -52,9 +55,18 @@ impl Changed {
                     self.more = true;
                     return;
                 }
-                let path = directory.join(entry.file_name());
+                let mut name = entry.file_name();
+                if of_fuse && OPAQUE.contains(&name.as_bytes()) {
+                    continue;
+                }
+                let hides = name.as_bytes().strip_prefix(WHITEOUT).filter(|_| of_fuse);
+                let hides = hides.map(|hides| OsString::from_vec(hides.to_vec()));
+                let is_whiteout = hides.is_some();
+                name = hides.unwrap_or(name);
+                let path = directory.join(name);
                 let Ok(here) = entry.metadata() else { continue };
-                self.add(&here, fs::symlink_metadata(self.directory.join(&path)).ok().as_ref());
+                let there = fs::symlink_metadata(self.directory.join(&path)).ok();
+                self.add(&here, there.as_ref(), is_whiteout);
                 if here.is_dir() {
                     left.push(path);
                 }
@@ -63,10 +75,12 @@ impl Changed {
     }
 
     /// Counts an entry: what it is in the layer, and in the directory, if it is there.
-    fn add(&mut self, here: &Metadata, there: Option<&Metadata>) {
+    fn add(&mut self, here: &Metadata, there: Option<&Metadata>, is_whiteout: bool) {
         match there {
-            // A whiteout.
-            _ if here.file_type().is_char_device() && here.rdev() == 0 => self.removed += 1,
+            // One that hides nothing is left of something that came and went.
+            _ if is_whiteout || here.file_type().is_char_device() && here.rdev() == 0 => {
+                self.removed += u64::from(there.is_some());
+            }
             None => self.new += 1,
             Some(there) if here.is_dir() && there.is_dir() && here.mode() == there.mode() => {}
             Some(_) => self.changed += 1,

@@ -93,10 +93,11 @@ impl Resolver<'_> {
         if stat(layers).is_ok_and(|layers| ids_above(&path).any(|above| above == id(&layers))) {
             return Err(not_apart(Obstacle::AmongLayers(layers.to_owned())));
         }
+        let driver = self.driver();
         let kept = match layer {
             ChangesLayer::New(stem) => {
                 let record = record(self.plan(), &path, &status);
-                Kept::changes(NewLayer { place, layers, stem, under: &status, record }, origin)
+                Kept::changes(NewLayer { place, layers, stem, under: &status, record, driver }, origin)
             }
             ChangesLayer::Again(name) => {
                 let there = Record::read(&layers.join(name));
@@ -107,7 +108,7 @@ impl Resolver<'_> {
                 if is_half_applied(&layers.join(name)) {
                     return Err(not_apart(Obstacle::HalfApplied(name.clone())));
                 }
-                Kept::changes_again(place, layers, name, (&path, &status), origin)
+                Kept::changes_again(place, (layers, name), (&path, &status), driver, origin)
             }
         };
         let kept = kept.map_err(|error| match error {

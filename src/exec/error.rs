@@ -3,13 +3,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
 use super::cause;
 use super::changes::NotApart;
+use super::kept;
 use super::prepare::Prepared;
+use super::servers::Unserved;
 use super::step::{DIFFERENCES, Failure, Step};
 use super::unrunnable::program_error;
 use crate::cause::Cause;
@@ -75,6 +77,8 @@ pub enum ExecError {
     },
     /// The changes to a directory can't be kept apart.
     NotApart(NotApart),
+    /// An overlay is not served, or no longer.
+    Unserved(Unserved),
     /// A writable source holds what decides about the next sandbox.
     Guarded {
         /// Its mount.
@@ -170,7 +174,7 @@ impl ExecError {
         match self {
             ExecError::NotFound { .. } => 127,
             ExecError::NotExecutable { .. } => 126,
-            ExecError::InitKilled { ran: true } => 137,
+            ExecError::InitKilled { ran: true } | ExecError::Unserved(Unserved { ran: true, .. }) => 137,
             ExecError::Refused { status, .. } => *status,
             _ => 125,
         }
@@ -233,16 +237,6 @@ fn source_in_words(mount: &Mount) -> String {
 
 const FOREIGN_PARENT: &str = "cannot watch the process that started sbx: it is outside of this PID namespace";
 
-/// Why a layer can't be had.
-fn layer(path: &Path, errno: Errno) -> String {
-    let why = match errno {
-        Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
-        Errno::EEXIST => "it has the changes to a directory, not those of a root filesystem".to_owned(),
-        other => errno_words(other),
-    };
-    format!("cannot write the layer {}: {why}", quote(path))
-}
-
 /// Why there is no place for a mount.
 fn in_the_way(errno: Errno) -> String {
     match errno {
@@ -271,8 +265,9 @@ impl fmt::Display for ExecError {
             ExecError::MountPoint { dest, path, errno } => {
                 write!(f, "cannot make {} the place for {}: {}", quote(path), quote(dest), in_the_way(*errno))
             }
-            ExecError::Layer { path, errno, .. } => f.write_str(&layer(path, *errno)),
+            ExecError::Layer { path, errno, .. } => f.write_str(&kept::why(path, *errno)),
             ExecError::NotApart(error) => error.fmt(f),
+            ExecError::Unserved(error) => error.fmt(f),
             ExecError::Guarded { source, guarded, .. } => write!(
                 f,
                 "cannot make {} writable: sbx reads {} to decide what the next sandbox may do",
@@ -345,11 +340,7 @@ impl Diagnose for ExecError {
                 Some("look at the link; if it is yours, name what it points to instead".to_owned())
             }
             ExecError::MountPoint { path, .. } => Some(format!("look at {}, and move it away", quote(path))),
-            ExecError::Layer { errno: Errno::EWOULDBLOCK, .. } => {
-                Some("wait for that one's end, or take another layer".to_owned())
-            }
-            ExecError::Layer { errno: Errno::EEXIST, .. } => Some("take another name".to_owned()),
-            ExecError::Layer { .. } => Some("name a directory of your own".to_owned()),
+            ExecError::Layer { errno, .. } => Some(kept::hint(*errno).to_owned()),
             ExecError::NotApart(error) => Some(error.hint()),
             ExecError::Guarded { .. } => {
                 Some("name the directories below it that the program needs".to_owned())

@@ -164,7 +164,7 @@ fn build_root(inside: &mut Inside<'_>, proc: OwnedFd) -> Result<Built> {
     operations::clone_root(prepared, &mut inside.whole)?;
     let sizes = (prepared.root_size.as_c_str(), prepared.root_inodes.as_c_str());
     let on_host = inside.plan.mount_points_on_host;
-    let mut builder = Builder::new(sizes, &mut own, proc, on_host, &mut attached)?;
+    let mut builder = Builder::new(sizes, &mut own, proc, on_host, &mut attached, &prepared.ways)?;
     for (at, item) in prepared.items.iter().enumerate() {
         let whole = inside.whole.iter().find(|(index, _)| *index == item.index).map(|(_, tree)| tree);
         let following = prepared.items.get(at + 1..).unwrap_or_default();

@@ -2,15 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 
 use super::ExecError;
+use super::mixed;
 use super::prepare::{c_string, number};
 use super::protect::Island;
 use super::sources::{Resolver, Source};
 use crate::plan::{Access, Content, MountOp, OverlayUpper};
+use crate::profile::OverlayDriver;
 use crate::sys::mount::MountAttr;
 
 /// A mount of the plan, ready.
@@ -44,7 +47,7 @@ pub(super) enum Op {
     Devpts,
     Mqueue,
     Cgroup,
-    Overlay { lower: Vec<Source>, upper: Upper },
+    Overlay { lower: Vec<Source>, upper: Upper, served: Option<Served> },
     Dir { mode: u32 },
     Private { mode: u32, fresh: Fresh },
     Copy { source: Source, mode: u32 },
@@ -111,6 +114,15 @@ pub(super) enum Upper {
     Kept { upper: CString, work: CString },
 }
 
+/// Which of the servers serve an overlay, by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served {
+    /// That of the overlay itself.
+    pub(super) server: usize,
+    /// That of the one before it, in which mount points are made, where there are any to be made.
+    pub(super) init: Option<usize>,
+}
+
 /// One of them, with its place in the plan.
 pub(super) fn item(index: usize, dest: &Path, op: Op) -> Result<Item, ExecError> {
     let relative = dest.strip_prefix("/").unwrap_or(dest);
@@ -161,7 +173,11 @@ pub(super) fn op(resolver: &mut Resolver<'_>, index: usize, op: &MountOp) -> Res
                 }
                 _ => Upper::None,
             };
-            Op::Overlay { lower, upper }
+            if let (Upper::Kept { upper, .. }, OverlayDriver::FuseOverlayfs) = (&upper, resolver.driver()) {
+                let upper = Path::new(OsStr::from_bytes(upper.to_bytes()));
+                mixed::check(upper, &lower, &resolver.plan().identity)?;
+            }
+            Op::Overlay { lower, upper, served: None }
         }
         MountOp::Dir { mode } => Op::Dir { mode: *mode },
         MountOp::Private { mode } => {

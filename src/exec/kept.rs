@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, DirEntry};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -17,8 +17,9 @@ use nix::sys::time::TimeSpec;
 use super::ExecError;
 use super::sources::Source;
 use super::subordinate;
-use crate::layers::{Kind, LayersError, Record, Under, is_half_applied, is_layer};
-use crate::profile::Origin;
+use crate::diag::{errno_words, quote};
+use crate::layers::{Kind, LayersError, OF_FUSE, Record, Under, WHITEOUT, is_half_applied, is_layer};
+use crate::profile::{Origin, OverlayDriver};
 use crate::removal;
 use crate::sys::mount as sys_mount;
 
@@ -31,6 +32,8 @@ const PASSING: &str = ".passing-";
 /// A layer that nobody else has as long as this lives, here or in PID 1.
 #[derive(Debug)]
 pub(super) struct Kept {
+    /// The layer's own directory.
+    directory: PathBuf,
     pub(super) upper: PathBuf,
     pub(super) work: PathBuf,
     pub(super) lock: Flock<OwnedFd>,
@@ -63,25 +66,31 @@ pub(super) struct NewLayer<'l> {
     pub(super) under: &'l FileStat,
     /// What is written in it.
     pub(super) record: Record,
+    pub(super) driver: OverlayDriver,
 }
 
 impl Kept {
-    /// Takes the layer, which is made if need be. The kernel itself would mount one twice, with a word in its log.
-    pub(super) fn take(directory: &Path, origin: &Origin) -> Result<Self, ExecError> {
-        take(directory).map_err(|errno| of(directory, errno, origin))
+    /// Takes the layer, which is made if need be. The kernel itself would mount one twice, with a word in its log. `EMEDIUMTYPE`
+    /// where another driver has written it.
+    pub(super) fn take(directory: &Path, driver: OverlayDriver, origin: &Origin) -> Result<Self, ExecError> {
+        take(directory, driver).map_err(|errno| of(directory, errno, origin))
     }
 
     /// The same for one with what is written to a root filesystem: `EEXIST` where it has something else.
-    pub(super) fn take_for_root(directory: &Path, origin: &Origin) -> Result<Self, ExecError> {
+    pub(super) fn take_for_root(
+        directory: &Path,
+        driver: OverlayDriver,
+        origin: &Origin,
+    ) -> Result<Self, ExecError> {
         match Record::read(directory) {
             Ok(record) if record.kind == Kind::Overlay => Err(of(directory, Errno::EEXIST, origin)),
-            _ => Self::take(directory, origin),
+            _ => Self::take(directory, driver, origin),
         }
     }
 
     /// Writes down what the layer lies over now, topmost first, for whoever asks what has changed in it.
     pub(super) fn lies_over(&self, lower: &[Source], origin: &Origin) -> Result<(), ExecError> {
-        let layer = self.upper.parent().unwrap_or(&self.upper);
+        let layer = &self.directory;
         // What the caller has open only has no path that lasts.
         let lasting = lower.iter().all(|source| source.expect.is_none());
         let path = |source: &Source| Under::at(Path::new(OsStr::from_bytes(source.path.to_bytes())));
@@ -92,7 +101,7 @@ impl Kept {
 
     /// Makes a layer among the others for as long as this lives. What killed sandboxes have left of theirs goes.
     pub(super) fn passing(layers: &Path, origin: &Origin) -> Result<Self, ExecError> {
-        let passing = || passing(&sweep(layers, &removal::remove)?, layers);
+        let passing = || passing(&sweep(layers, &removal::remove)?, layers, OverlayDriver::Kernel);
         passing().map_err(|errno| of(layers, errno, origin))
     }
 
@@ -110,17 +119,22 @@ impl Kept {
     /// Takes such a layer of an earlier run.
     pub(super) fn changes_again(
         place: Layers,
-        layers: &Path,
-        name: &str,
+        (layers, name): (&Path, &str),
         (directory, under): (&Path, &FileStat),
+        driver: OverlayDriver,
         origin: &Origin,
     ) -> Result<Self, ExecError> {
-        let mut kept = Self::take(&layers.join(name), origin)?;
+        let mut kept = Self::take(&layers.join(name), driver, origin)?;
         drop(place);
         // What an earlier run has changed counts as well.
         let mode = under.st_mode;
         kept.changes = Some(Changes { name: name.to_owned(), directory: directory.to_owned(), mode });
         Ok(kept)
+    }
+
+    /// Whether `fuse-overlayfs` writes it.
+    pub(super) fn is_of_fuse(&self) -> bool {
+        self.upper.parent() != Some(&self.directory)
     }
 
     /// Whether nothing was changed: there is no entry, and the directory itself is as it was but for its times.
@@ -129,7 +143,20 @@ impl Kept {
         let Ok(upper) = open_directory(&self.upper) else { return false };
         fstat(&upper).is_ok_and(|status| status.st_mode == *mode)
             && !sys_mount::has_attributes(&upper)
-            && std::fs::read_dir(&self.upper).is_ok_and(|mut entries| entries.next().is_none())
+            && std::fs::read_dir(&self.upper)
+                .is_ok_and(|entries| !entries.into_iter().any(|one| self.holds(one)))
+    }
+
+    /// Whether an entry of the upper dir is something. What came and went leaves a mark where `fuse-overlayfs` writes, which hides
+    /// nothing.
+    fn holds(&self, entry: std::io::Result<DirEntry>) -> bool {
+        let (Ok(entry), Some(Changes { directory, .. })) = (entry, &self.changes) else { return true };
+        let name = entry.file_name();
+        let (hides, marked) = match name.as_bytes().strip_prefix(WHITEOUT) {
+            Some(hides) => (OsStr::from_bytes(hides), true),
+            None => (name.as_os_str(), entry.file_type().is_ok_and(|kind| kind.is_char_device())),
+        };
+        !(self.is_of_fuse() && marked && std::fs::symlink_metadata(directory.join(hides)).is_err())
     }
 }
 
@@ -139,7 +166,7 @@ impl Drop for Kept {
         if let Some((layers, name)) = &self.passing {
             let _ = subordinate::remove(layers, name);
         } else if let Some(Changes { name, .. }) = self.changes.as_ref().filter(|_| self.is_empty()) {
-            let layers = self.upper.ancestors().nth(2).map(open_directory);
+            let layers = self.directory.parent().map(open_directory);
             if let (Some(Ok(layers)), Ok(name)) = (layers, CString::new(name.as_bytes())) {
                 let _ = discard(&layers, &name);
             }
@@ -176,22 +203,62 @@ pub fn remove(layers: &Path, name: &str) -> Result<(), LayersError> {
     discard(&place.0, &text).map_err(failed)
 }
 
+/// Why a layer can't be had, in words.
+pub(super) fn why(path: &Path, errno: Errno) -> String {
+    let why = match errno {
+        Errno::EWOULDBLOCK => "another sandbox does".to_owned(),
+        Errno::EEXIST => "it has the changes to a directory, not those of a root filesystem".to_owned(),
+        Errno::EMEDIUMTYPE => {
+            "it was written by another overlay driver, which marks otherwise what is gone".to_owned()
+        }
+        other => errno_words(other),
+    };
+    format!("cannot write the layer {}: {why}", quote(path))
+}
+
+/// What to do about it.
+pub(super) fn hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EWOULDBLOCK => "wait for that one's end, or take another layer",
+        Errno::EEXIST => "take another name",
+        Errno::EMEDIUMTYPE => {
+            "take another layer, or set `filesystem.overlay-driver` to what it was written by"
+        }
+        _ => "name a directory of your own",
+    }
+}
+
 fn of(path: &Path, errno: Errno, origin: &Origin) -> ExecError {
     ExecError::Layer { path: path.to_owned(), errno, origin: origin.clone() }
 }
 
-fn take(directory: &Path) -> nix::Result<Kept> {
+/// Where a layer's upper and work dir are, and where they would be if another driver had written it.
+fn trees(directory: &Path, driver: OverlayDriver) -> (PathBuf, PathBuf) {
+    let of_fuse = directory.join(OF_FUSE);
+    match driver {
+        OverlayDriver::Kernel => (directory.to_owned(), of_fuse),
+        OverlayDriver::FuseOverlayfs => (of_fuse, directory.join(DIRECTORIES[0].0)),
+    }
+}
+
+fn take(directory: &Path, driver: OverlayDriver) -> nix::Result<Kept> {
     make(directory, 0o700)?;
     let lock = lock_alone(directory)?;
-    let [upper, work] = DIRECTORIES.map(|(name, mode)| (directory.join(name), mode));
-    for (path, mode) in [&upper, &work] {
+    let (tree, anothers) = trees(directory, driver);
+    if std::fs::symlink_metadata(anothers).is_ok() {
+        return Err(Errno::EMEDIUMTYPE);
+    }
+    let [upper, work] = DIRECTORIES.map(|(name, mode)| (tree.join(name), mode));
+    let tree = (tree, 0o700);
+    for (path, mode) in [&tree, &upper, &work] {
         make(path, *mode)?;
         // The last sandbox may have been able to put a link in their place.
         if !std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
             return Err(Errno::ELOOP);
         }
     }
-    Ok(Kept { upper: upper.0, work: work.0, lock, passing: None, changes: None })
+    let directory = directory.to_owned();
+    Ok(Kept { directory, upper: upper.0, work: work.0, lock, passing: None, changes: None })
 }
 
 /// What takes a directory away with all that is in it.
@@ -216,11 +283,11 @@ fn passing_name() -> String {
     format!("{PASSING}{}-{}", std::process::id(), number.map_or(0, |time| time.subsec_nanos()))
 }
 
-fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
+fn passing(place: &Layers, layers: &Path, driver: OverlayDriver) -> nix::Result<Kept> {
     let name = passing_name();
     let text = CString::new(name.as_str()).unwrap_or_default();
     let place = place.0.try_clone().map_err(|_| Errno::EMFILE)?;
-    let mut kept = take(&layers.join(&name)).inspect_err(|_| {
+    let mut kept = take(&layers.join(&name), driver).inspect_err(|_| {
         let _ = removal::remove(&place, &text);
     })?;
     kept.passing = Some((place, text));
@@ -228,8 +295,8 @@ fn passing(place: &Layers, layers: &Path) -> nix::Result<Kept> {
 }
 
 fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
-    let NewLayer { place, layers, stem, under, mut record } = new;
-    let mut kept = passing(&place, layers)?;
+    let NewLayer { place, layers, stem, under, mut record, driver } = new;
+    let mut kept = passing(&place, layers, driver)?;
     let upper = open_directory(&kept.upper)?;
     sys_mount::hold_attributes(&upper)?;
     // The root of an overlay is what its upper dir is.
@@ -244,7 +311,7 @@ fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
         record.created.max(i128::from(status.st_ctime) * 1_000_000_000 + i128::from(status.st_ctime_nsec));
     let mode = status.st_mode;
     let directory = record.directory.clone();
-    let made = kept.upper.parent().unwrap_or(layers).to_owned();
+    let made = kept.directory.clone();
     record.write(&made).map_err(errno_of)?;
     let last = std::fs::read_dir(layers).into_iter().flatten().flatten();
     let last = last.filter_map(|entry| number_of(&entry.file_name(), stem)).max().unwrap_or(0);
@@ -253,8 +320,9 @@ fn changes(new: NewLayer<'_>) -> nix::Result<Kept> {
         match renameat2(&*place.0, &made, &*place.0, name.as_str(), RenameFlags::RENAME_NOREPLACE) {
             Ok(()) => {
                 kept.passing = None;
-                let [upper, work] = DIRECTORIES.map(|(part, _)| layers.join(&name).join(part));
-                (kept.upper, kept.work) = (upper, work);
+                kept.directory = layers.join(&name);
+                let (tree, _) = trees(&kept.directory, driver);
+                [kept.upper, kept.work] = DIRECTORIES.map(|(part, _)| tree.join(part));
                 kept.changes = Some(Changes { name, directory, mode });
                 return Ok(kept);
             }

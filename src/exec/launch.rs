@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::janitor::Janitor;
 use super::outer::CallersTerminal;
 use super::place::Place;
 use super::prepare::{OuterTerminal, Prepared};
+use super::servers::Servers;
 use super::signals::TakenSignals;
 use super::supervise::Supervisor;
 use super::{ExecError, Finished, Started, Times};
@@ -39,14 +40,13 @@ pub(super) fn run(
 ) -> Result<Finished, ExecError> {
     let start = Instant::now();
     let outside = |what| move |errno| ExecError::Outside { what, errno };
-    let parent = plan.die_with_parent.then(parent).transpose()?;
+    let parent = plan.die_with_parent.then(parent).transpose()?.map(|parent| (parent, prepared.parent_grace));
     shed_what_was_inherited(plan)?;
-    let mode = plan.terminal.value;
-    let terminal = callers_terminal(mode, &mut prepared)?;
-    let modes_unknown = terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground());
+    let terminal = callers_terminal(plan.terminal.value, &mut prepared)?;
     let signals = TakenSignals::take().map_err(outside("take signals"))?;
     let mut place = Place::take(plan, std::mem::take(&mut prepared.taken.misses))?;
     let janitor = janitor(plan, &prepared, terminal.as_ref(), &mut place)?;
+    let mut servers = start_servers(&mut prepared)?;
     let (control, inner_control) = control_socket().map_err(outside("make a socket"))?;
     let (setup, report) = pipe2(OFlag::O_CLOEXEC).map_err(outside("make a pipe"))?;
     let Some((pid, pidfd)) = make_process(plan, &mut place)? else {
@@ -63,7 +63,7 @@ pub(super) fn run(
             umask: 0,
         })
     };
-    drop((report, inner_control));
+    drop((report, inner_control, std::mem::take(&mut prepared.ways)));
     let settled = place.settle(pid.as_raw(), &pidfd, &control, janitor.as_ref());
     settled.inspect_err(|_| end(pid, &pidfd))?;
     let mut tell = || {
@@ -76,18 +76,19 @@ pub(super) fn run(
         setup: Some(setup),
         control,
         signals,
+        modes_unknown: terminal.as_ref().is_some_and(|terminal| !terminal.is_foreground()),
         terminal,
-        mode,
-        modes_unknown,
+        mode: plan.terminal.value,
         parent,
         time: plan.limits.timeout.as_ref().map(|time| time.value),
         on_start: &mut tell,
+        servers: &mut servers,
         server: place.entry().map(|entry| Server::new(plan, entry)),
     };
     let of_failure = |failure| ExecError::of_failure(plan, &prepared, failure);
     let ended =
         supervisor.run().and_then(|(outcome, failure)| failure.map(of_failure).map_or(Ok(outcome), Err));
-    let (ended, usage) = place.judge(ended);
+    let (ended, usage) = place.judge(servers.settle(ended));
     place.leave(janitor);
     let (appeared, times) = (prepared.protection.appeared(), times(start.elapsed()));
     Ok(Finished { outcome: ended?, appeared, layers: prepared.taken.changed(), usage, times })
@@ -135,6 +136,12 @@ fn janitor(
         }
         tries -= 1;
     }
+}
+
+/// What serves the overlays, if anything is to: not before the janitor, which has none of the ways to it.
+fn start_servers(prepared: &mut Prepared) -> Result<Servers, ExecError> {
+    let locks: Vec<RawFd> = prepared.taken.layers.iter().map(|layer| layer.lock.as_raw_fd()).collect();
+    Servers::start(std::mem::take(&mut prepared.orders), &mut prepared.ways, &locks)
 }
 
 /// PID 1, in its cgroup if that can be; nothing in PID 1 itself.

@@ -91,20 +91,36 @@ impl<'a> Builder<'a> {
         following: &'a [Item],
     ) -> Result<()> {
         let n = item.index;
-        let made = self.make(MADE).at_item(Step::Create, n)?;
+        let made = self.make_layers(n)?;
         let writable = overlay::writable(upper, &made).at_item(Step::Filesystem, n)?;
         let init = match (upper, &writable) {
             (Upper::Kept { .. }, Some(kept)) => Some(self.init_layer(&made, lower, kept, n, following)?),
             _ => None,
         };
         overlay::mount(init.as_ref(), lower, writable.as_ref(), &made).at_item(Step::Filesystem, n)?;
-        let root = self.open(MADE).at_item(Step::Attach, n)?;
+        self.take_layers_as_root(item, init.is_some())
+    }
+
+    /// The directory where a root of layers is mounted.
+    pub(super) fn make_layers(&self, n: u32) -> Result<OwnedFd> {
+        self.make(MADE).at_item(Step::Create, n)
+    }
+
+    /// The root of what is mounted there.
+    pub(super) fn open_layers(&self, n: u32) -> Result<OwnedFd> {
+        self.open(MADE).at_item(Step::Attach, n)
+    }
+
+    /// Puts what is mounted there over the tmpfs. Where it has a layer for what mounts need, all of it is there, and nothing more
+    /// is made: that would be kept.
+    pub(super) fn take_layers_as_root(&mut self, item: &'a Item, has_points: bool) -> Result<()> {
+        let n = item.index;
+        let root = self.open_layers(n)?;
         self.attach(item, &root, true)?;
-        // Where there is a layer for what mounts need, all of it is there, and nothing more is made: that would be kept.
         let device = fstat(&root).at_item(Step::Attach, n)?.st_dev;
-        match init {
-            Some(_) => self.kept_root = Some(device),
-            None => self.own.push(device),
+        match has_points {
+            true => self.kept_root = Some(device),
+            false => self.own.push(device),
         }
         Ok(())
     }
@@ -137,7 +153,7 @@ impl<'a> Builder<'a> {
         Ok(own.upper)
     }
 
-    fn make_point(&mut self, (item, is_dir): (&'a Item, bool)) -> Result<()> {
+    pub(super) fn make_point(&mut self, (item, is_dir): (&'a Item, bool)) -> Result<()> {
         self.at_place(item, Step::Target, |place, name| mount_point(place, name, is_dir))
     }
 
@@ -153,7 +169,9 @@ impl<'a> Builder<'a> {
 }
 
 /// What needs a place to be mounted at, and whether that is a directory. What lies below a destination follows it.
-fn points<'i>(following: impl Iterator<Item = &'i Item>) -> impl Iterator<Item = (&'i Item, bool)> {
+pub(super) fn points<'i>(
+    following: impl Iterator<Item = &'i Item>,
+) -> impl Iterator<Item = (&'i Item, bool)> {
     let mut above: Option<&CStr> = None;
     following.filter_map(move |item| {
         let is_dir = matches!(item.op, Op::Dir { .. }).then_some(true).or(item.op.mounts_over())?;
@@ -165,6 +183,6 @@ fn points<'i>(following: impl Iterator<Item = &'i Item>) -> impl Iterator<Item =
     })
 }
 
-fn lies_in(path: &CStr, above: &CStr) -> bool {
+pub(super) fn lies_in(path: &CStr, above: &CStr) -> bool {
     path.to_bytes().strip_prefix(above.to_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
 }

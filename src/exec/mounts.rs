@@ -13,6 +13,7 @@ use super::files::{Place, not_a_link};
 use super::items::Item;
 use super::operations::{MASK_DIR, MASK_FILE};
 use super::readback::{Attached, took_effect};
+use super::servers::Ways;
 use super::step::{At, Failure, Result, Step};
 use super::walk::{self, PathBuffer, Stop};
 use crate::sys::mount::{self, MountAttr};
@@ -41,6 +42,8 @@ pub(super) struct Builder<'a> {
     pub(super) attached: &'a mut Attached,
     /// The sandbox's terminals.
     pub(super) devpts: Option<OwnedFd>,
+    /// How those are reached that serve overlays.
+    pub(super) ways: &'a Ways,
 }
 
 /// The root filesystem, built.
@@ -59,6 +62,7 @@ impl<'a> Builder<'a> {
         proc: OwnedFd,
         on_host: bool,
         attached: &'a mut Attached,
+        ways: &'a Ways,
     ) -> Result<Self> {
         let mode = c"755";
         let parameters =
@@ -85,6 +89,7 @@ impl<'a> Builder<'a> {
             on_host,
             attached,
             devpts: None,
+            ways,
         })
     }
 

@@ -55,7 +55,10 @@ impl<'a> Builder<'a> {
             Op::Devpts => self.terminals(item),
             Op::Mqueue => self.cover(item, &new_mqueue().at_item(Step::Filesystem, n)?),
             Op::Cgroup => self.attach(item, &new_cgroup().at_item(Step::Filesystem, n)?, true),
-            Op::Overlay { lower, upper } => self.overlay(item, lower, upper, following),
+            Op::Overlay { lower, upper, served: None } => self.overlay(item, lower, upper, following),
+            Op::Overlay { upper, served: Some(served), .. } => {
+                self.served_overlay(item, upper, *served, following)
+            }
             Op::Dir { mode } => {
                 self.at_place(item, Step::Create, |place, name| make_directory(place, name, *mode))
             }

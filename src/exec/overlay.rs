@@ -20,13 +20,13 @@ use crate::sys::mount::{self as sys_mount, MountAttr};
 const MAX_LAYERS: usize = 200;
 
 /// A C string of at most 4,095 bytes, put together in place.
-struct Options {
+pub(super) struct Options {
     bytes: [u8; 4096],
     length: usize,
 }
 
 impl Options {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { bytes: [0; 4096], length: 0 }
     }
 
@@ -42,6 +42,11 @@ impl Options {
 
     /// The path of a descriptor of this process.
     fn descriptor(&mut self, fd: &OwnedFd) -> nix::Result<&mut Self> {
+        self.text(b"/proc/self/fd/")?.number(fd)
+    }
+
+    /// The number of a descriptor.
+    pub(super) fn number(&mut self, fd: &OwnedFd) -> nix::Result<&mut Self> {
         let mut digits = [0_u8; 10];
         let mut start = digits.len();
         let mut rest = fd.as_raw_fd();
@@ -50,10 +55,10 @@ impl Options {
             digits[start] = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        self.text(b"/proc/self/fd/")?.text(&digits[start..])
+        self.text(&digits[start..])
     }
 
-    fn as_c_str(&self) -> &CStr {
+    pub(super) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
     }
 }

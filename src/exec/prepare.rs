@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -15,8 +16,10 @@ use super::home;
 use super::items::{Item, Op, item, op};
 use super::joined;
 use super::kept::Kept;
+use super::orders::{self, Order};
 use super::protect::{Protection, Writable};
 use super::readback::{self, Attached, NamespaceIds};
+use super::servers::Ways;
 use super::sources::{Resolver, Source, Taken};
 use super::subordinate;
 use super::walk;
@@ -31,6 +34,9 @@ use crate::sys::terminal::{Modes, Size};
 /// Bytes of mountinfo for what comes along below binds, and for each mount of the plan.
 const TABLE_SIZE: usize = 4 << 20;
 const LINE_SIZE: usize = 1 << 10;
+
+/// Descriptors of PID 1's own.
+const OWN: usize = 4;
 
 /// What the inside must know of the caller's terminal.
 #[derive(Debug)]
@@ -112,10 +118,23 @@ pub(super) struct Prepared {
     pub(super) has_cgroup: bool,
     /// Layers that are held, and what is to be told of them.
     pub(super) taken: Taken,
+    /// What is to serve overlays, by number, and how it is reached.
+    pub(super) orders: Vec<Order>,
+    pub(super) ways: Ways,
     /// The processors that the caller may use, where a cgroup could change that.
     pub(super) affinity: Option<CpuSet>,
     /// Room for what a program that joins is started by.
     pub(super) joining: Option<StringTable>,
+    /// How long the sandbox may go on when it is to end with whoever started sbx, and that has ended.
+    pub(super) parent_grace: Duration,
+}
+
+impl Prepared {
+    /// Has PID 1 leave further descriptors open.
+    pub(super) fn keep_open(&mut self, further: &[RawFd]) {
+        self.kept.reserve(further.len() + OWN);
+        self.kept.extend(further);
+    }
 }
 
 /// Makes everything ready, and finds every source.
@@ -127,22 +146,17 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         let Some(op) = op(&mut resolver, index, &mount.op)? else { continue };
         items.push(item(index, &mount.dest, op)?);
     }
-    let taken = resolver.check_links()?;
+    let mut taken = resolver.check_links()?;
     home::make_mount_points(plan, &items)?;
     let protection = Protection::of(plan, &writable_directories(plan, &items), &taken.under);
     for (index, (dest, island)) in (plan.mounts.len()..).zip(&protection.islands) {
         items.push(item(index, dest, Op::Island(*island))?);
     }
+    let orders = orders::orders(plan, &mut items, &mut taken)?;
     let tmpfs = items.iter().filter(|item| matches!(item.op, Op::Tmpfs { .. } | Op::Private { .. })).count();
     let count = items.len();
     let roots = items.iter().filter(|item| item.binds_root()).count();
     let [uid_map, gid_map] = subordinate::maps(&plan.identity);
-    let environment = plan.environment.iter().map(|variable| {
-        let mut text = variable.name.clone();
-        text.push("=");
-        text.push(&variable.value);
-        c_string(&text)
-    });
     Ok(Prepared {
         items,
         protection,
@@ -163,11 +177,13 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         arguments: StringVector::new(
             plan.command.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
         ),
-        environment: StringVector::new(environment.collect::<Result<_, _>>()?),
+        environment: environment(plan)?,
         filter: plan.seccomp.as_ref().map(compile).transpose()?,
         directory: c_string(plan.directory.value.0.as_os_str())?,
         kept: kept(plan, &taken.layers),
         taken,
+        orders,
+        ways: Ways::of(&plan.identity),
         terminal: None,
         namespaces: walk::open_directory(c"/proc").map(readback::namespaces).map_err(ExecError::NoProc)?,
         attached: Vec::with_capacity(2 * count),
@@ -176,13 +192,24 @@ pub(super) fn prepare(plan: &Plan) -> Result<Prepared, ExecError> {
         whole: Vec::with_capacity(roots),
         has_cgroup: false,
         affinity: plan.cgroup.as_ref().and_then(|_| sched_getaffinity(Pid::this()).ok()),
+        parent_grace: Duration::ZERO,
         joining: Some(StringTable::with_room(joined::TABLE_BYTES, joined::TABLE_STRINGS)),
     })
 }
 
+fn environment(plan: &Plan) -> Result<StringVector, ExecError> {
+    let environment = plan.environment.iter().map(|variable| {
+        let mut text = variable.name.clone();
+        text.push("=");
+        text.push(&variable.value);
+        c_string(&text)
+    });
+    Ok(StringVector::new(environment.collect::<Result<_, _>>()?))
+}
+
 /// The descriptors that the payload keeps, the locks of layers, and room for PID 1's own.
 fn kept(plan: &Plan, layers: &[Kept]) -> Vec<RawFd> {
-    let mut kept = Vec::with_capacity(plan.keep_fds.len() + layers.len() + 4);
+    let mut kept = Vec::with_capacity(plan.keep_fds.len() + layers.len() + OWN);
     kept.extend(plan.keep_fds.iter().copied().chain(layers.iter().map(|layer| layer.lock.as_raw_fd())));
     kept
 }

@@ -17,6 +17,7 @@ use super::changes::Under;
 use super::kept::Kept;
 use super::walk::{self, PathBuffer, Stop};
 use crate::plan::{Access, BindSource, MountOp, OverlayUpper, Plan};
+use crate::profile::OverlayDriver;
 use crate::sys::{mount, process};
 
 /// A file's identity on this machine.
@@ -133,6 +134,14 @@ impl<'a> Resolver<'a> {
 
     pub(super) fn plan(&self) -> &'a Plan {
         self.plan
+    }
+
+    /// What its overlays are.
+    pub(super) fn driver(&self) -> OverlayDriver {
+        match self.plan.overlay_server {
+            None => OverlayDriver::Kernel,
+            Some(_) => OverlayDriver::FuseOverlayfs,
+        }
     }
 
     /// The plan's root filesystem.
@@ -282,13 +291,16 @@ impl<'a> Resolver<'a> {
             OverlayUpper::Directory { upper, work } => (upper.clone(), work.clone(), Access::Writable),
             OverlayUpper::Kept { directory, own } => {
                 let access = if *own { Access::ReadOnly } else { Access::Writable };
-                let kept = Kept::take_for_root(directory, origin)?;
+                let kept = Kept::take_for_root(directory, self.driver(), origin)?;
                 if *own {
                     kept.lies_over(lower, origin)?;
                 }
                 self.keep(kept, access)
             }
-            OverlayUpper::Tmpfs { otherwise: Some(layers), .. } if !mount::memory_holds_attributes() => {
+            // `fuse-overlayfs` can do without.
+            OverlayUpper::Tmpfs { otherwise: Some(layers), .. }
+                if self.driver() == OverlayDriver::Kernel && !mount::memory_holds_attributes() =>
+            {
                 self.taken.misses.push(UNBOUNDED.to_owned());
                 self.keep(Kept::passing(layers, origin)?, Access::ReadOnly)
             }

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::control::{Server, Wish};
 use super::outer::CallersTerminal;
 use super::relay::Relay;
+use super::servers::Servers;
 use super::signals::{FROM_KERNEL, TakenSignals};
 use super::step::{Command, REPORT_SIZE, Report};
 use super::{ExecError, Outcome};
@@ -32,6 +33,8 @@ enum Ending {
     Setup,
     /// It was told to end and did not, or nobody is left to want it.
     Told,
+    /// An overlay of its is not served any more.
+    Unserved,
 }
 
 /// A running sandbox.
@@ -46,8 +49,10 @@ pub(super) struct Supervisor<'s> {
     pub(super) mode: TerminalMode,
     /// Somebody else had the terminal when its modes were looked at.
     pub(super) modes_unknown: bool,
-    /// Whoever started sbx, if that is to be its end.
-    pub(super) parent: Option<OwnedFd>,
+    /// Whoever started sbx, if that is to be its end, and how long the sandbox may go on then.
+    pub(super) parent: Option<(OwnedFd, Duration)>,
+    /// What serves its overlays.
+    pub(super) servers: &'s mut Servers,
     pub(super) time: Option<Duration>,
     pub(super) on_start: &'s mut dyn FnMut(),
     /// Hears what others want of the sandbox.
@@ -63,6 +68,8 @@ pub(super) struct Progress {
     ending: Option<Ending>,
     /// When PID 1 is killed.
     pub(super) kill_at: Option<Instant>,
+    /// When whoever still waits for an answer of a server's is not to get it any more.
+    unserve_at: Option<Instant>,
     pub(super) told: bool,
     /// The terminal is the payload's.
     pub(super) given: bool,
@@ -87,7 +94,8 @@ impl Supervisor<'_> {
         loop {
             let setup_up = self.setup.is_some().then(|| start + SETUP_TIME);
             let time_left = time_up.filter(|_| progress.ending.is_none());
-            let next = [setup_up, time_left, progress.kill_at].into_iter().flatten().min();
+            let next =
+                [setup_up, time_left, progress.kill_at, progress.unserve_at].into_iter().flatten().min();
             if self.wait_and_handle(&mut progress, next) {
                 break;
             }
@@ -95,8 +103,11 @@ impl Supervisor<'_> {
             let passed = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
             if passed(self.setup.is_some().then(|| start + SETUP_TIME)) {
                 self.end(&mut progress, Ending::Setup);
+            } else if passed(progress.unserve_at) {
+                self.servers.kill();
+                progress.unserve_at = None;
             } else if passed(progress.kill_at) {
-                self.kill();
+                self.kill(&mut progress);
                 progress.kill_at = None;
             } else if passed(time_up.filter(|_| progress.ending.is_none())) {
                 progress.ending = Some(Ending::Time);
@@ -124,7 +135,7 @@ impl Supervisor<'_> {
         let control = add((!progress.silent).then(|| self.control.as_fd()), PollFlags::POLLIN);
         // What it says is read when it is over: a look earlier would only take the processor from the inside.
         let setup = add(self.setup.as_ref().map(AsFd::as_fd), PollFlags::empty());
-        let parent = add(self.parent.as_ref().map(AsFd::as_fd), PollFlags::POLLIN);
+        let parent = add(self.parent.as_ref().map(|(parent, _)| parent.as_fd()), PollFlags::POLLIN);
         let (outer, inner) = match (&self.terminal, &progress.relay, interests) {
             (Some(terminal), Some(relay), Some([outer, inner])) => (
                 // A poll for nothing still tells of a hang-up, again and again.
@@ -133,6 +144,8 @@ impl Supervisor<'_> {
             ),
             _ => (None, None),
         };
+        let servers = awaited.len();
+        awaited.extend(self.servers.awaited());
         let first = awaited.len();
         awaited.extend(self.server.iter().filter(|_| progress.ran).flat_map(Server::awaited));
         // Where it fails, there may be memory at the next try.
@@ -145,28 +158,63 @@ impl Supervisor<'_> {
         let [ended, signalled, said, set_up, parent] =
             [Some(0), Some(1), control, setup, parent].map(|index| !ready(index).is_empty());
         let bytes = [ready(outer), ready(inner)];
+        let unserved = awaited[servers..first].iter().any(|one| one.any() == Some(true));
         let asked: Vec<bool> = awaited.iter().skip(first).map(|one| one.any() == Some(true)).collect();
+        self.hear_of_inside(progress, set_up, said);
+        if signalled {
+            self.pass_signals_on(progress);
+        }
+        if parent {
+            self.lose_parent(progress);
+        }
+        if unserved && !ended {
+            self.hear_of_servers(progress);
+        }
+        if asked.contains(&true) {
+            self.serve(progress, &asked);
+        }
+        self.carry(progress, bytes, keys);
+        ended
+    }
+
+    fn hear_of_inside(&mut self, progress: &mut Progress, set_up: bool, said: bool) {
         if set_up {
             self.hear_of_setup(progress);
         }
         if said {
             self.hear(progress);
         }
-        if signalled {
-            self.pass_signals_on(progress);
-        }
-        if parent && self.parent.take().is_some() {
-            self.end(progress, Ending::Told);
-        }
-        if asked.contains(&true) {
-            self.serve(progress, &asked);
-        }
+    }
+
+    /// Carries what is typed in, and what is shown out.
+    fn carry(&self, progress: &mut Progress, bytes: [PollFlags; 2], keys: bool) {
         if let (Some(relay), Some(terminal)) = (&mut progress.relay, &self.terminal)
             && relay.carry(terminal, bytes, keys)
         {
             self.tell(Command::SignalGroup(libc::SIGHUP));
         }
-        ended
+    }
+
+    /// Whoever started sbx has ended.
+    fn lose_parent(&mut self, progress: &mut Progress) {
+        match self.parent.take() {
+            None => {}
+            Some((_, Duration::ZERO)) => self.end(progress, Ending::Told),
+            Some((_, grace)) => progress.kill_at = Some(Instant::now() + grace),
+        }
+    }
+
+    /// A server ends with the sandbox, and that with it: which was the first?
+    fn hear_of_servers(&mut self, progress: &mut Progress) {
+        if !self.servers.look() || progress.end.is_some() {
+            return;
+        }
+        let mut end = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        // Whose filesystem is gone ends in peace; then PID 1, which had it, is as good as gone.
+        if self.servers.has_failed() || poll(&mut end, PollTimeout::from(1000_u16)) == Ok(0) {
+            self.servers.blame();
+            self.end(progress, Ending::Unserved);
+        }
     }
 
     /// Deals with what others want.
@@ -237,8 +285,10 @@ impl Supervisor<'_> {
         let _ = nix::unistd::write(&self.control, &command.encode());
     }
 
-    fn kill(&self) {
+    /// What waits for a server can't be killed before that has answered, or is gone itself.
+    fn kill(&self, progress: &mut Progress) {
         let _ = signal::send_by_pidfd(&self.pidfd, libc::SIGKILL);
+        progress.unserve_at = Some(Instant::now() + GRACE);
     }
 
     /// Asks the payload to end, stopped or not, and sees to it that it does.
@@ -253,7 +303,7 @@ impl Supervisor<'_> {
     fn end(&mut self, progress: &mut Progress, ending: Ending) {
         progress.ending = progress.ending.or(Some(ending));
         self.setup = None;
-        self.kill();
+        self.kill(progress);
     }
 
     /// Passes on what has come; whether sbx was continued.
@@ -323,6 +373,7 @@ impl Supervisor<'_> {
             return Ok((Outcome::Exited(125), Some(failure)));
         }
         let outcome = match (progress.ending, progress.end) {
+            (Some(Ending::Unserved), _) => return Err(ExecError::InitKilled { ran: progress.ran }),
             (Some(Ending::Setup), _) => return Err(ExecError::NoAnswer(SETUP_TIME)),
             (Some(Ending::Time), _) => Outcome::TimedOut,
             (_, Some(Report::Exited(code))) => Outcome::Exited(code),

@@ -185,6 +185,10 @@ fn filesystem(page: &mut Page, plan: &Plan) {
         };
         page.line(mount.op.word(), &what, Some(&mount.origin));
     }
+    if let Some(server) = &plan.overlay_server {
+        let what = "served by fuse-overlayfs, a process for each in a sandbox of its own";
+        page.line("overlays", what, Some(&server.origin));
+    }
     for group in plan.protect.chunk_by(|left, right| left.origin == right.origin) {
         let paths: Vec<String> = group.iter().map(|protected| escape(&protected.path)).collect();
         let origin = group.first().map(|protected| &protected.origin);

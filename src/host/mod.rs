@@ -7,6 +7,7 @@ pub mod cgroups;
 mod command;
 mod desktop;
 mod error;
+mod fuse;
 mod look;
 mod subordinate;
 mod toolchains;
@@ -25,6 +26,7 @@ pub use arguments::NamedFile;
 pub use cgroups::{Ceiling, Cgroups, Manager, WantedCgroups};
 pub use desktop::{Desktop, DesktopParts, DeviceNode, X11Display};
 pub use error::HostError;
+pub use fuse::{FUSE_OVERLAYFS, FuseOverlayfs};
 pub use subordinate::{IdRanges, SubordinateIds};
 pub use toolchains::{Toolchain, ToolchainKind, ToolchainPlace};
 
@@ -154,6 +156,8 @@ pub struct Host {
     pub cgroups: Option<Cgroups>,
     /// The caller's subordinate ids, for profiles that map them.
     pub subordinate: SubordinateIds,
+    /// What there is of `fuse-overlayfs`, for profiles that have overlays by it.
+    pub fuse_overlayfs: Option<FuseOverlayfs>,
 }
 
 /// What more a plan needs to know, by what its profile asks for.
@@ -171,6 +175,8 @@ pub struct Wanted {
     pub cgroups: Option<WantedCgroups>,
     /// Subordinate ids.
     pub subordinate: bool,
+    /// `fuse-overlayfs`.
+    pub fuse_overlayfs: bool,
 }
 
 impl Host {
@@ -192,6 +198,7 @@ impl Host {
         if wanted.subordinate {
             self.subordinate = SubordinateIds::look(self.uid)?;
         }
+        self.fuse_overlayfs = wanted.fuse_overlayfs.then(FuseOverlayfs::look);
         self.look_at_image(wanted).map_err(HostError::Image)
     }
 
@@ -308,6 +315,7 @@ pub fn probe() -> Result<Host, HostError> {
         image: None,
         cgroups: None,
         subordinate: SubordinateIds::default(),
+        fuse_overlayfs: None,
     })
 }
 

@@ -195,9 +195,15 @@ pub fn kept_layer(layers: Option<&Path>, name: &str) -> Result<PathBuf, ImageErr
     if is_name && layer.join("upper").is_dir() {
         return Ok(layer);
     }
-    Err(ImageError::Export {
-        path: layer,
-        why: "there is no kept writable layer of that name".to_owned(),
-        hint: Some("run with --set filesystem.writable=layer:NAME to have one".to_owned()),
-    })
+    let (why, hint) = match is_name && layer.join("fuse-overlayfs").is_dir() {
+        true => (
+            "what fuse-overlayfs has written can't be put into an image",
+            "write the layer by the kernel's overlayfs",
+        ),
+        false => (
+            "there is no kept writable layer of that name",
+            "run with --set filesystem.writable=layer:NAME to have one",
+        ),
+    };
+    Err(ImageError::Export { path: layer, why: why.to_owned(), hint: Some(hint.to_owned()) })
 }

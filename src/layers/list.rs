@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::Serialize;
 
-use super::{Kind, LayersError, Record};
+use super::{Kind, LayersError, Record, tree};
 
 /// The file in a layer that says what is being carried over.
 pub(crate) const JOURNAL: &str = "journal";
@@ -79,7 +79,7 @@ fn in_order(name: &str) -> (&str, u64, &str) {
 pub fn is_layer(layers: &Path, name: &str) -> bool {
     let is_directory = |path: PathBuf| fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
     let one_name = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
-    one_name && is_directory(layers.join(name)) && is_directory(layers.join(name).join("upper"))
+    one_name && is_directory(layers.join(name)) && is_directory(tree(&layers.join(name)).join("upper"))
 }
 
 /// Whether carrying a layer over to its directory was begun and not ended: what it was about to do is written in it.
@@ -103,7 +103,7 @@ fn look(layers: &Path, name: String) -> Listed {
         Some(record) => u64::try_from(record.created / 1_000_000_000).unwrap_or(0),
         None => fs::metadata(&layer).map_or(0, |there| u64::try_from(there.mtime()).unwrap_or(0)),
     };
-    let (bytes, more) = size(&layer.join("upper"));
+    let (bytes, more) = size(&tree(&layer).join("upper"));
     Listed {
         kind: record.as_ref().map_or(Kind::Named, |record| record.kind),
         directory: record.as_ref().map(|record| record.directory.to_string_lossy().into_owned()),

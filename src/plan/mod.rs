@@ -23,6 +23,7 @@ mod mount;
 mod protect;
 mod resolve;
 mod roots;
+mod server;
 mod toolchains;
 mod unbuilt;
 mod walls;
@@ -45,6 +46,7 @@ pub use limits::{limit_knobs, wanted_for_limits};
 pub use mount::{Access, BindSource, ChangesLayer, Content, Mount, MountOp, OverlayUpper};
 pub use protect::{Placeholder, Protected};
 pub use resolve::{resolve, wanted};
+pub use server::OverlayServer;
 
 /// Everything that a run will do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,6 +66,9 @@ pub struct Plan {
     pub root: Root,
     /// What is mounted or made there, in order.
     pub mounts: Vec<Mount>,
+    /// What serves the overlays among them, where it isn't the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay_server: Option<OverlayServer>,
     /// Whether a missing mount point may be made on the host's side of a writable bind. Off in sbx's own plans:
     /// it would leave files behind.
     pub mount_points_on_host: bool,

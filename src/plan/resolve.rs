@@ -11,11 +11,14 @@ use super::image::Asked;
 use super::lay_out::lay_out;
 use super::{Directory, Identity, Namespaces, Plan, PlanError, Root};
 use super::{
-    command, desktop, environment, identity, image, limits, protect, roots, toolchains, unbuilt, walls,
+    command, desktop, environment, identity, image, limits, protect, roots, server, toolchains, unbuilt,
+    walls,
 };
 use crate::host::{DesktopParts, Host, Wanted};
 use crate::invocation::Invocation;
-use crate::profile::{ArgumentsMode, Nested, Origin, Profile, Setting, UidMap, Wayland, X11Mode};
+use crate::profile::{
+    ArgumentsMode, Nested, Origin, OverlayDriver, Profile, Setting, UidMap, Wayland, X11Mode,
+};
 
 /// What [`resolve`] has to know of the machine besides what it always knows.
 ///
@@ -37,6 +40,7 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
         image: roots::image(&profile.filesystem, invocation, host)?,
         cgroups: limits::wanted(profile, invocation, host)?,
         subordinate: profile.privileges.uid.value == UidMap::Subordinate,
+        fuse_overlayfs: profile.filesystem.overlay_driver.value == OverlayDriver::FuseOverlayfs,
     })
 }
 
@@ -80,11 +84,12 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
         namespaces,
         hostname,
         root: bounded(&root),
+        privileges,
+        overlay_server: server::of(profile, host, &laid.mounts)?,
         mounts: laid.mounts,
         mount_points_on_host: false,
         guarded: guarded(host),
         protect: protect::protected(profile),
-        privileges,
         landlock_scope: walls::landlock_scope(profile, invocation, host, &mut misses)?,
         landlock_files: walls::landlock_files(profile, invocation, host, &mut misses)?,
         limits,

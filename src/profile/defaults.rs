@@ -60,6 +60,7 @@ impl Default for Profile {
                 protect: PROTECTED.iter().map(|path| Setting::default_value((*path).to_owned())).collect(),
                 arguments: Setting::default(),
                 accounts: Setting::default(),
+                overlay_driver: Setting::default(),
             },
             home: Setting::default(),
             namespaces: Namespaces {

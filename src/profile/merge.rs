@@ -84,6 +84,7 @@ impl Merge<'_> {
         self.list("filesystem.protect", &mut onto.protect, table.protect);
         self.scalar(&mut onto.arguments, table.arguments);
         self.scalar(&mut onto.accounts, table.accounts);
+        self.scalar(&mut onto.overlay_driver, table.overlay_driver);
         Ok(())
     }
 

@@ -29,8 +29,8 @@ pub use limits::{IoLimit, IoPriority, Limit, Limits};
 use value::{ByteRate, ByteSize, EnvironmentPattern, PathTemplate};
 
 pub use words::{
-    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode,
-    Toolchain, UidMap, Wayland, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver,
+    TerminalMode, Toolchain, UidMap, Wayland, X11Mode,
 };
 
 /// The shape of a profile file as a JSON Schema, for editors.
@@ -166,6 +166,8 @@ pub struct Filesystem {
     pub arguments: Setting<ArgumentsMode>,
     /// `accounts`: another root filesystem gets a user database of this sandbox's own, too.
     pub accounts: Setting<bool>,
+    /// `overlay-driver`.
+    pub overlay_driver: Setting<OverlayDriver>,
 }
 
 /// `[namespaces]`.

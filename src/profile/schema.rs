@@ -14,8 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ProfileError;
 use super::{
-    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, TerminalMode,
-    Toolchain, UidMap, Wayland, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver,
+    TerminalMode, Toolchain, UidMap, Wayland, X11Mode,
 };
 use crate::diag::{Location, Source};
 use field::{Edits, Field, List, Map, table};
@@ -77,6 +77,7 @@ tables! {
         protect: List<Edits<RelativePath>>,
         arguments: Option<Field<ArgumentsMode>>,
         accounts: Option<Field<bool>>,
+        overlay_driver: Option<Field<OverlayDriver>>,
     }
     /// `[home]`
     HomeTable { mode: Option<Field<HomeMode>> }

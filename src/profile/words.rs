@@ -47,6 +47,13 @@ words! {
         /// Nothing: the sandbox starts in its home.
         #[default] None = "none",
     }
+    /// What overlays are: of layers, and over directories.
+    OverlayDriver {
+        /// The kernel's overlayfs.
+        #[default] Kernel = "kernel",
+        /// A process of `fuse-overlayfs` for each.
+        FuseOverlayfs = "fuse-overlayfs",
+    }
     /// What `$HOME` is inside.
     HomeMode {
         /// An empty tmpfs.

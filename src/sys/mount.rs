@@ -181,7 +181,7 @@ pub fn has_attributes(file: impl AsFd) -> bool {
         return true;
     };
     let mut names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    names.any(|name| !name.starts_with(b"user.overlay."))
+    names.any(|name| !name.starts_with(b"user.overlay.") && !name.starts_with(b"user.fuseoverlayfs."))
 }
 
 /// The number of the mount that `path` leads to.

@@ -89,6 +89,7 @@ fn levels_of_limits() {
 pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("filesystem.cwd", CwdMode::WORDS),
     ("filesystem.arguments", ArgumentsMode::WORDS),
+    ("filesystem.overlay-driver", OverlayDriver::WORDS),
     ("home.mode", HomeMode::WORDS),
     ("namespaces.nested", Nested::WORDS),
     ("privileges.uid", UidMap::WORDS),
@@ -130,6 +131,7 @@ pub(super) fn defaults() -> Vec<(&'static str, String)> {
         ("filesystem.cwd", filesystem.cwd.value.word().to_owned()),
         ("filesystem.arguments", filesystem.arguments.value.word().to_owned()),
         ("filesystem.accounts", filesystem.accounts.value.to_string()),
+        ("filesystem.overlay-driver", filesystem.overlay_driver.value.word().to_owned()),
         ("home.mode", profile.home.value.word().to_owned()),
         ("namespaces.nested", namespaces.nested.value.word().to_owned()),
         ("namespaces.hostname", namespaces.hostname.value),

@@ -13,8 +13,8 @@ use sbx::invocation::Invocation;
 use sbx::plan::{self, Plan, PlanError};
 use sbx::profile::search::SearchPath;
 use sbx::profile::{
-    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, Profile,
-    ProfileError, TerminalMode, Toolchain, UidMap, X11Mode, load,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver,
+    Profile, ProfileError, TerminalMode, Toolchain, UidMap, X11Mode, load,
 };
 
 mod checker;
@@ -72,6 +72,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("filesystem.protect", &["['.git/hooks']"]),
     ("filesystem.arguments", ArgumentsMode::WORDS),
     ("filesystem.accounts", &["true"]),
+    ("filesystem.overlay-driver", OverlayDriver::WORDS),
     ("home.mode", HomeMode::WORDS),
     ("namespaces.nested", Nested::WORDS),
     ("namespaces.hostname", &["box"]),

@@ -55,7 +55,9 @@ const CHROOT: &str = "mkdir -p jail/proc jail/etc jail/dev jail/sys; \
 fn a_chroot(user: &User) -> Verdict {
     let cause = "this process runs in a chroot, where the kernel makes no user namespaces";
     let remedy = "run sbx outside the chroot, or enter it with pivot_root";
-    finds(user, outer, CHROOT, &[("user-namespace", "missing", cause, remedy)], IN_USER).map(drop)
+    // What is installed outside is not there.
+    let lost = ("fuse-overlayfs", "info", "it is not installed", "install the package fuse-overlayfs");
+    finds(user, outer, CHROOT, &[("user-namespace", "missing", cause, remedy), lost], IN_USER).map(drop)
 }
 
 /// What `/proc` shows is a root like any other; the message names this among the causes.

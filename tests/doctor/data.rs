@@ -93,6 +93,7 @@ fn healthy() -> Facts {
         },
         subordinate: (65536, 65536),
         has_newidmap: true,
+        fuse_overlayfs: (true, true),
         pasta: Some("/usr/bin/pasta".into()),
         dbus_proxy: Some(Proxy { path: "/usr/bin/xdg-dbus-proxy".into(), version: Some("0.1.7".to_owned()) }),
         has_runtime_dir: true,
@@ -351,6 +352,18 @@ const ROWS: &[Row] = &[
         "no_newuidmap",
         |facts| facts.has_newidmap = false,
         &[("subordinate-ids", "info", "newuidmap and newgidmap are not installed", "uidmap")],
+        &[],
+    ),
+    row(
+        "no_fuse_overlayfs",
+        |facts| facts.fuse_overlayfs = (false, true),
+        &[("fuse-overlayfs", "info", "it is not installed", "install the package fuse-overlayfs")],
+        &[],
+    ),
+    row(
+        "no_dev_fuse",
+        |facts| facts.fuse_overlayfs = (true, false),
+        &[("fuse-overlayfs", "info", "can't open `/dev/fuse`", "chmod 666 /dev/fuse")],
         &[],
     ),
     row(

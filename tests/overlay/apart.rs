@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Ways to change something, each with what a look afterwards says inside.
-const WAYS: [(&str, &str); 18] = [
+pub(crate) const WAYS: [(&str, &str); 18] = [
     ("create", "echo x >new && cat new"),
     ("write", "echo x >file && cat file"),
     ("append", "echo x >>file && tail -n 1 file"),
@@ -57,7 +57,7 @@ os.write(f, b\"x\"); print(open(\"named\").read())'",
 ];
 
 /// What a snapshot does not tell: extended attributes, and the directory's own mode.
-const REST: &str =
+pub(crate) const REST: &str =
     "stat -c %a .; python3 -c 'import os; print(os.listxattr(\"file\") if os.path.exists(\"file\") else 0)'";
 
 fn every_way_to_write(user: &User) -> Verdict {

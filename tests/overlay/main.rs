@@ -6,6 +6,7 @@ mod common;
 mod apart;
 mod beside;
 mod faults;
+mod fuse;
 mod layers;
 mod programs;
 mod refused;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         programs::cases(),
         refused::cases(),
         faults::cases(),
+        fuse::cases(),
     ];
     common::run(cases.into_iter().flatten().collect())
 }

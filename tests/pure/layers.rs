@@ -45,7 +45,7 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
 ];
 
 /// Files of `exec` that run between `clone3` and `execve`, and those that run outside.
-const INSIDE: [&str; 15] = [
+const INSIDE: [&str; 16] = [
     "credentials",
     "execute",
     "files",
@@ -59,10 +59,11 @@ const INSIDE: [&str; 15] = [
     "own_terminal",
     "readback",
     "resources",
+    "served",
     "walk",
     "watch",
 ];
-const OUTSIDE: [&str; 30] = [
+const OUTSIDE: [&str; 33] = [
     "attach",
     "bus",
     "cause",
@@ -80,13 +81,16 @@ const OUTSIDE: [&str; 30] = [
     "kept",
     "launch",
     "leaf",
+    "mixed",
     "mod",
+    "orders",
     "outer",
     "place",
     "prepare",
     "protect",
     "relay",
     "scope",
+    "servers",
     "signals",
     "sources",
     "step",

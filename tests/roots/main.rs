@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod fuse;
 mod kept;
 mod named;
 mod planted;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         stack::cases(),
         kept::cases(),
         named::cases(),
+        fuse::cases(),
         planted::cases(),
         refused::cases(),
         subordinate::cases(),

@@ -10,8 +10,8 @@ use crate::diag::{nearest, quote};
 use crate::profile::limits::check_cpus;
 use crate::profile::value::{self, ByteSize, EnvironmentPattern, PathTemplate, parse_duration};
 use crate::profile::{
-    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, RootSource,
-    TerminalMode, Toolchain, UidMap, Wayland, WritableLayer, X11Mode,
+    ArgumentsMode, Background, CwdMode, HomeMode, LandlockScope, Level, Nested, NetworkMode, OverlayDriver,
+    RootSource, TerminalMode, Toolchain, UidMap, Wayland, WritableLayer, X11Mode,
 };
 
 /// Spellings by one word of a closed set.
@@ -33,6 +33,7 @@ words!(
     ArgumentsMode,
     Background,
     CwdMode,
+    OverlayDriver,
     HomeMode,
     LandlockScope,
     Level,

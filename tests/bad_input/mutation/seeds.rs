@@ -173,6 +173,7 @@ pub(super) fn host() -> Host {
         session_dir: None,
         cgroups: None,
         subordinate: SubordinateIds { uids: vec![(100_000, 65_536)], gids: vec![(100_000, 65_536)] },
+        fuse_overlayfs: None,
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn host() -> Host {
         session_dir: Some("/run/user/1000".into()),
         cgroups: Some(no_cgroups()),
         subordinate: SubordinateIds::default(),
+        fuse_overlayfs: None,
     }
 }
 
