@@ -51,9 +51,8 @@ pub fn wanted(profile: &Profile, invocation: &Invocation, host: &Host) -> Result
 pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Result<Plan, PlanError> {
     unbuilt::refuse(profile, invocation)?;
     let identity = identity::resolve(profile, host)?;
-    let user = user(&identity, host);
+    let (user, runtime_dir) = user(&identity, host);
     let home = home_inside(host, user)?;
-    let runtime_dir = PathBuf::from(format!("/run/user/{}", identity.of_payload().0));
     let namespaces = namespaces(profile, invocation, host)?;
     let hostname = override_with(&profile.namespaces.hostname, &invocation.hostname, "--hostname");
     let root = roots::resolve(&profile.filesystem, invocation, &tokens(host, &home))?;
@@ -110,13 +109,15 @@ pub fn resolve(profile: &Profile, invocation: &Invocation, host: &Host) -> Resul
     })
 }
 
-/// The payload's name inside.
-fn user<'a>(identity: &Identity, host: &'a Host) -> &'a str {
-    match (&identity.runs_as, identity.of_payload().0) {
-        (_, 0) => "root",
-        (Some(_), _) => image::user_name(host),
-        (None, _) => &host.user,
-    }
+/// The payload's name inside, and its runtime directory.
+fn user<'a>(identity: &Identity, host: &'a Host) -> (&'a str, PathBuf) {
+    let (uid, _) = identity.of_payload();
+    let name = match &identity.runs_as {
+        _ if uid == 0 => "root",
+        Some(_) => image::user_name(host),
+        None => &host.user,
+    };
+    (name, PathBuf::from(format!("/run/user/{uid}")))
 }
 
 /// What tokens stand for. The home is that of outside.

@@ -103,7 +103,7 @@ impl<'a> Scenario<'a> {
         // What a first run leaves of it; the kernel closes its own directory.
         let mine = user.home().join(".local/state/sbx/layers/mine");
         user.mkdir(mine.join("upper/etc"))?;
-        fs::set_permissions(user.mkdir(mine.join("work/work"))?, fs::Permissions::from_mode(0))?;
+        fs::set_permissions(user.mkdir(mine.join("work/work"))?, fs::Permissions::from_mode(0o000))?;
         // Where a fault makes memory seem unfit for a layer, one on disk takes its place, and the directory of layers stays.
         user.mkdir(user.home().join(".local/state/sbx/layers"))?;
         SCENARIOS.iter().map(|(name, options)| Self::new(user, name, options)).collect()
