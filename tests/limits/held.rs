@@ -47,7 +47,7 @@ fn bombed(user: &User, sbx: Command, many: u64) -> Result<(u64, u64), Failed> {
     let bomb =
         "perl -e 'while (1) { select(undef, undef, undef, 0.5) unless defined fork }' & exec sleep 100";
     let sandbox = Box::start_by(user, sbx, &["--pids", "40"], bomb)?;
-    let current = || sandbox.knob("pids.current").ok()?.parse().ok();
+    let current = || sandbox.knob("pids.current").ok()?.parse::<u64>().ok();
     wait_for(&format!("{many} processes"), || current().filter(|count| *count >= many))?;
     std::thread::sleep(Duration::from_secs(1));
     let found = (sandbox.knob("pids.current")?.parse()?, field(&sandbox.knob("pids.events")?, "max")?);
