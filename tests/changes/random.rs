@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn cases() -> Vec<Case> {
     // In two parts, a processor for each.
-    let part = |part| Case::new(&format!("many_seeds_{part}"), move |user| many_seeds(user, part)).needs(OVERLAY);
+    let part =
+        |part| Case::new(&format!("many_seeds_{part}"), move |user| many_seeds(user, part)).needs(OVERLAY);
     vec![part(0), part(1)]
 }
 
