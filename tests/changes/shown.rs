@@ -124,8 +124,9 @@ fn as_a_patch(user: &User) -> Verdict {
     patch.stdout_has("@@ -2,7 +2,6 @@")?.stdout_has("old mode 100644\nnew mode 100755\n")?;
     let file = user.put("the.patch", &patch.stdout)?;
     let copy = user.copy(&ground.dir, "copy")?;
-    output(user.command("git").current_dir(&copy).args(["apply", "--whitespace=nowarn"]).arg(&file))?
-        .exits(0)?;
+    // A patch knows only whether a file is executable: the umask says the rest, and logins differ in theirs.
+    let apply = "umask 022; exec git apply --whitespace=nowarn \"$1\"";
+    output(user.command("sh").current_dir(&copy).args(["-c", apply, "sh"]).arg(&file))?.exits(0)?;
     // git makes files anew: times don't count.
     let plain = |dir: &std::path::Path| -> Result<Vec<(std::path::PathBuf, String)>, libtest_mimic::Failed> {
         let time = |text: String| {

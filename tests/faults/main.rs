@@ -49,11 +49,15 @@ fn main() -> ExitCode {
     if let Ok((_, hard @ 1..)) = getrlimit(Resource::RLIMIT_CORE) {
         let _ = setrlimit(Resource::RLIMIT_CORE, 1, hard);
     }
-    let strace = Need::Program("strace");
-    let cases: [Case; 3] = [
-        case!(sweep::errors).needs(strace),
-        case!(sweep::false_successes).needs(strace),
-        case!(judge::notices_what_is_planted),
-    ];
-    common::run(cases.into())
+    let mut cases = vec![case!(judge::notices_what_is_planted)];
+    for part in 0..sweep::PARTS {
+        let sweeps = [
+            Case::new(&format!("sweep::errors_{part}"), move |user| sweep::errors(user, part)),
+            Case::new(&format!("sweep::false_successes_{part}"), move |user| {
+                sweep::false_successes(user, part)
+            }),
+        ];
+        cases.extend(sweeps.map(|case| case.needs(Need::Program("strace"))));
+    }
+    common::run(cases)
 }

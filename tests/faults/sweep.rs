@@ -29,9 +29,12 @@ struct Figures {
     bad: Vec<String>,
 }
 
-/// A sample of the errors at every call of the set-up, or all of them.
-pub(crate) fn errors(user: &User) -> Verdict {
-    sweep(user, "errors", ERRORS_TRIED, |call, _| {
+/// A sweep is in parts, as strace and what it traces wait for each other: a processor each.
+pub(crate) const PARTS: usize = 2;
+
+/// A part of a sample of the errors at every call of the set-up, or of all of them.
+pub(crate) fn errors(user: &User, part: usize) -> Verdict {
+    sweep(user, "errors", (ERRORS_TRIED, part), |call, _| {
         // A close that fails has closed all the same (close(2)); one that is never made keeps pipes open that nobody could. The
         // kernel's brk fails by the old break, and has no errors that the C library could be told.
         let errors = if matches!(call.name.as_str(), "close" | "brk") { &[][..] } else { &ERRORS[..] };
@@ -40,11 +43,11 @@ pub(crate) fn errors(user: &User) -> Verdict {
     })
 }
 
-/// A sample of calls that confine, skipped, and the caller told that it went well. What the payload can't see is harmless here: the signal at
-/// sbx's death, which counts only when sbx is killed, and the session keyring, which is replaced where that is available and out of
-/// reach by the filter in any case.
-pub(crate) fn false_successes(user: &User) -> Verdict {
-    sweep(user, "false successes", SUCCESSES_TRIED, |call, calls| {
+/// A part of a sample of calls that confine, skipped, and the caller told that it went well. What the payload can't see is harmless
+/// here: the signal at sbx's death, which counts only when sbx is killed, and the session keyring, which is replaced where that is
+/// available and out of reach by the filter in any case.
+pub(crate) fn false_successes(user: &User, part: usize) -> Verdict {
+    sweep(user, "false successes", (SUCCESSES_TRIED, part), |call, calls| {
         trace::false_success(call, calls).map(Effect::Value).into_iter().collect()
     })
 }
@@ -56,7 +59,12 @@ fn is_by_design(call: &Call, error: &str) -> bool {
         && (call.name == "landlock_create_ruleset" && error == "ENOSYS" || call.text.contains("LOCK_UN"))
 }
 
-fn sweep(user: &User, what: &str, sample: usize, effects: impl Fn(&Call, &[Call]) -> Vec<Effect>) -> Verdict {
+fn sweep(
+    user: &User,
+    what: &str,
+    (sample, part): (usize, usize),
+    effects: impl Fn(&Call, &[Call]) -> Vec<Effect>,
+) -> Verdict {
     let start = Instant::now();
     let scenarios = Scenario::all(user)?;
     let mut figures = Figures::default();
@@ -80,7 +88,7 @@ fn sweep(user: &User, what: &str, sample: usize, effects: impl Fn(&Call, &[Call]
             }));
         }
     }
-    for fault in chosen(faults, &scenarios, sample) {
+    for fault in chosen(faults, &scenarios, sample).into_iter().skip(part).step_by(PARTS) {
         let (scenario, judge) = (&scenarios[fault.scenario], &judges[fault.scenario]);
         figures.count(fault.name(scenario), fault.run(scenario, judge)?);
     }

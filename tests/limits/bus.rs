@@ -1,6 +1,6 @@
 //! A bus that is dead, slow or lies: a message, in time, and never a hang.
 
-use crate::common::{Case, Need, User, Verdict, case, output, output_within, wait_for};
+use crate::common::{Case, Need, Running, User, Verdict, case, output, output_within, wait_for};
 use crate::stage::{is_kept, rung, systemctl};
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
@@ -59,10 +59,12 @@ fn says(user: &User, manner: Option<Manner>, why: &str) -> Verdict {
     let limit = Duration::from_secs(25);
     let mut required = user.sbx();
     required.env("XDG_RUNTIME_DIR", &dir).args(["--memory", "64M", "sh", "-c", "echo ran"]);
-    output_within(limit, &mut required)?.exits(125)?.stdout_is("")?.stderr_has(why)?;
     let mut preferred = user.sbx();
     preferred.env("XDG_RUNTIME_DIR", &dir).args(["--set", "limits.memory=64M", "sh", "-c", "ulimit -d"]);
-    let out = output_within(limit, &mut preferred)?;
+    // At once, as each waits for some seconds.
+    let (required, preferred) = (Running::start(&mut required)?, Running::start(&mut preferred)?);
+    required.finish_within(limit)?.exits(125)?.stdout_is("")?.stderr_has(why)?;
+    let out = preferred.finish_within(limit)?;
     out.exits(0)?.stdout_is("65536\n")?.stderr_has("sbx: warning: cannot make a ")?.stderr_has(why)?;
     out.check(out.errors().lines().count() == 1, || "one line should say it".to_owned())?;
     over.store(true, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Limits that hold: processes, memory, processors, shares.
 
 use crate::common::edited::Edit;
-use crate::common::{Case, Need, User, Verdict, case, output};
+use crate::common::{Case, Need, User, Verdict, case, output, wait_for};
 use crate::stage::{Box, field, gone, no_group_is_left, rung, sh, verb};
 use libtest_mimic::Failed;
 use sbx::plan::Plan;
@@ -42,12 +42,14 @@ fn processes_of_cgroup(plan: &mut Plan, most: u32) {
     }
 }
 
-/// The processes that a bomb has come to, and how often the cgroup has refused one.
-fn bombed(user: &User, sbx: Command) -> Result<(u64, u64), Failed> {
+/// The processes that a bomb has come to, a second after it was as many as that, and how often the cgroup has refused one.
+fn bombed(user: &User, sbx: Command, many: u64) -> Result<(u64, u64), Failed> {
     let bomb =
         "perl -e 'while (1) { select(undef, undef, undef, 0.5) unless defined fork }' & exec sleep 100";
     let sandbox = Box::start_by(user, sbx, &["--pids", "40"], bomb)?;
-    std::thread::sleep(Duration::from_secs(3));
+    let current = || sandbox.knob("pids.current").ok()?.parse::<u64>().ok();
+    wait_for(&format!("{many} processes"), || current().filter(|count| *count >= many))?;
+    std::thread::sleep(Duration::from_secs(1));
     let found = (sandbox.knob("pids.current")?.parse()?, field(&sandbox.knob("pids.events")?, "max")?);
     // The host can still start programs.
     for _ in 0..20 {
@@ -60,15 +62,15 @@ fn bombed(user: &User, sbx: Command) -> Result<(u64, u64), Failed> {
 /// It stays within its limit.
 fn a_fork_bomb(user: &User) -> Verdict {
     let holds = |edit: &str, by_cgroup: bool| -> Verdict {
-        let (current, refused) = bombed(user, user.edited(edit))?;
+        let (current, refused) = bombed(user, user.edited(edit), 30)?;
         let held = (30..=40).contains(&current) && (refused > 0 || !by_cgroup);
         if held { Ok(()) } else { Err(format!("{edit}: {current} processes, {refused} refused").into()) }
     };
-    let (current, _) = bombed(user, user.edited("processes-all-off"))?;
+    let (current, _) = bombed(user, user.edited("processes-all-off"), 100)?;
     if current < 100 {
         return Err(format!("with all walls off it comes to {current} processes only").into());
     }
-    let (current, _) = bombed(user, user.sbx())?;
+    let (current, _) = bombed(user, user.sbx(), 30)?;
     if !(30..=40).contains(&current) {
         return Err(format!("{current} processes").into());
     }
