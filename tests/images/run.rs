@@ -11,6 +11,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(the_store_is_out_of_reach),
         case!(absent),
         case!(of_a_profile),
+        case!(served_by_fuse_overlayfs)
+            .needs(Need::Program("fuse-overlayfs"))
+            .needs(Need::Device("/dev/fuse")),
     ];
     all.into_iter().map(|case| case.needs(Need::Program("busybox"))).collect()
 }
@@ -120,6 +123,26 @@ fn absent(user: &User) -> Verdict {
     let gone = stored(user).pop().ok_or("no layers")?;
     std::fs::rename(&gone, gone.with_extension("away"))?;
     run(user, "half", &["true"])?.exits(125)?.stderr_has("cannot use the image store")?;
+    Ok(())
+}
+
+/// What layers hide is hidden by whatever stacks them.
+fn served_by_fuse_overlayfs(user: &User) -> Verdict {
+    let first = busybox()?.dir("d/", 0o755).file("d/gone", "x").file("d/kept", "x").file("gone", "x");
+    let first =
+        first.dir("anew/", 0o755).file("anew/old", "x").dir("anew/sub/", 0o755).file("anew/sub/old", "x");
+    let second = Layer::default().file(".wh.gone", "").file("d/.wh.gone", "");
+    let second = second.dir("anew/", 0o711).file("anew/.wh..wh..opq", "").file("anew/new", "y");
+    let image = layout(user, "layout", vec![first.into(), second.into()], "")?;
+    import(user, &image, &["x"])?.exits(0)?;
+    let look = "cd /; find d anew gone 2>/dev/null | sort; stat -c %a anew; echo z >anew/old; cat anew/old";
+    let by = |driver: &str| {
+        let set = format!("filesystem.overlay-driver={driver}");
+        run(user, "x", &["--set", &set, "--", "/bin/sh", "-c", look])
+    };
+    let shown = "anew\nanew/new\nd\nd/kept\n711\nz\n";
+    by("kernel")?.exits(0)?.stdout_is(shown)?;
+    by("fuse-overlayfs")?.exits(0)?.stdout_is(shown)?;
     Ok(())
 }
 
