@@ -12,7 +12,6 @@ use crate::exec::{self, ExecError, Outcome, Power};
 use crate::plan::Identity;
 use crate::say::{self, REFUSED, colors, print, print_bytes, refuse, tell};
 use crate::verbs::{self, Done, Failed};
-
 use crate::{host, images, sys};
 
 /// Whoever started sbx sees what it would see of the command.
@@ -98,8 +97,8 @@ pub(crate) fn compare(verb: &ChangesVerb, output: Output) -> ExitCode {
     with_owners(identity.or_else(|| merges.then(exec::alone)), power, output, carry_out)
 }
 
-/// Does something where the ids of files that it is about are mapped, if it is about such, and says so. Where they can't be mapped any more it
-/// is done as well as it can be: what takes them is refused, and a warning says why.
+/// Does something, where it is about files of subordinate owners with those ids mapped. Where they can't be mapped any more it is
+/// done as well as it can be: what takes them is refused, and a warning says why.
 fn with_owners(
     identity: Option<Identity>,
     power: Power,
