@@ -70,15 +70,16 @@ impl<'a> Judge<'a> {
     }
 
     /// Takes away what a run has left of empty layers: one that can't be looked at when the sandbox has ended is kept, for
-    /// nothing of it may be lost. Whether there were any.
+    /// nothing of it may be lost; one that can't be removed goes with the next. Whether there were any.
     fn empty_layers(&self) -> bool {
         let layers = fs::read_dir(self.user.home().join(".local/state/sbx/layers"));
         let is_empty = |upper: &Path| fs::read_dir(upper).is_ok_and(|mut entries| entries.next().is_none());
-        let named =
-            |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"over-"));
         let mut found = false;
         for path in layers.into_iter().flatten().flatten().map(|entry| entry.path()) {
-            found |= named(&path) && is_empty(&path.join("upper")) && fs::remove_dir_all(&path).is_ok();
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            let passing = name.starts_with(b".passing-");
+            let empty = name.starts_with(b"over-") && is_empty(&path.join("upper"));
+            found |= (passing || empty) && fs::remove_dir_all(&path).is_ok();
         }
         found
     }

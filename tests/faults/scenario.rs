@@ -1,7 +1,7 @@
 //! What is run under faults.
 
-use crate::common::User;
 use crate::common::edited::Edit;
+use crate::common::{User, output};
 use crate::observation;
 use libtest_mimic::Failed;
 use std::fs;
@@ -100,13 +100,15 @@ impl<'a> Scenario<'a> {
         for (link, target) in [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
             symlink(target, user.project().join("base").join(link))?;
         }
-        // What a first run leaves of it; the kernel closes its own directory.
-        let mine = user.home().join(".local/state/sbx/layers/mine");
-        user.mkdir(mine.join("upper/etc"))?;
-        fs::set_permissions(user.mkdir(mine.join("work/work"))?, fs::Permissions::from_mode(0o000))?;
         // Where a fault makes memory seem unfit for a layer, one on disk takes its place, and the directory of layers stays.
         user.mkdir(user.home().join(".local/state/sbx/layers"))?;
-        SCENARIOS.iter().map(|(name, options)| Self::new(user, name, options)).collect()
+        let all = SCENARIOS.iter().map(|(name, options)| Self::new(user, name, options));
+        let all: Vec<Self> = all.collect::<Result<_, Failed>>()?;
+        // What a first run leaves of a layer later ones find.
+        for scenario in &all {
+            output(&mut scenario.sbx())?.exits(observation::CODE.into())?;
+        }
+        Ok(all)
     }
 
     fn new(user: &'a User, name: &'static str, options: &[&str]) -> Result<Self, Failed> {
