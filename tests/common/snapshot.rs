@@ -41,7 +41,11 @@ impl Snapshot {
             let (path, name) = (entry.path(), below.join(entry.file_name()));
             self.entries.insert(name.clone(), describe(&path, times)?);
             if entry.file_type()?.is_dir() {
-                self.add(&path, &name, times)?;
+                match self.add(&path, &name, times) {
+                    // Its owner has closed it, as the kernel closes an overlay's work dir.
+                    Err(_) if entry.metadata()?.mode() & 0o700 == 0 => {}
+                    added => added?,
+                }
             }
         }
         Ok(())
