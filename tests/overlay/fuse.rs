@@ -58,7 +58,7 @@ const MUCH: &str = "
 echo x >>sub/kept; rm other; mv directory/inner inner; rmdir directory; mkdir directory; echo y >directory/new
 mkdir -p a/b/c; echo z >a/b/c/d; chmod 750 a; ln a/b/c/d second-name; ln -s /etc/passwd out; ln -sf other link
 truncate -s 5 large; chmod 700 sub; rm -r sub/gone; mv sub/old sub/moved; rm sub/file; mkdir sub/file; echo v >sub/file/in
-echo t >passing; rm passing; mkfifo pipe; cp /bin/true program; rm -r whole";
+echo t >passing; rm passing; mkfifo -m 640 pipe; cp /bin/true program; rm -r whole";
 
 /// A directory for that.
 fn large_tree(user: &User, name: &str) -> Result<std::path::PathBuf, Failed> {

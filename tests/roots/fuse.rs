@@ -145,7 +145,7 @@ fn served_within_the_limit_of_memory(user: &User) -> Verdict {
     let root = root(user, "root")?;
     let mut sbx = on(user, &root);
     sbx.args(FUSE).args(["--set", "limits.memory={ value = '64M', level = 'require' }"]);
-    let out = output(sbx.args(["sh", "-c", "df -k --output=size / | tail -n 1"]))?;
+    let out = output(sbx.args(["sh", "-c", "df -k --output=size / | tail -n 1 | tr -d ' '"]))?;
     if out.errors().contains("cannot limit memory") {
         // Without a cgroup there is no such limit, and nothing runs.
         return out.exits(125).map(drop);
