@@ -83,10 +83,9 @@ impl Page {
 
 fn identity(page: &mut Page, plan: &Plan) {
     page.section("Run");
-    if let Some(program) = plan.command.first() {
+    if !plan.command.is_empty() {
         let words: Vec<String> = plan.command.iter().map(escape).collect();
         page.line("command", &words.join(" "), None);
-        let _ = program;
     }
     page.line("directory", &escape(&plan.directory.value.0), Some(&plan.directory.origin));
     if let Some(name) = &plan.name {

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sbx::layers::{Kind, Record};
@@ -74,6 +75,13 @@ impl<'u> Ground<'u> {
 
     /// Runs a script in the overlay. What it then shows is copied to the returned place.
     pub(crate) fn change(&self, script: &str) -> Result<PathBuf, Failed> {
+        let mut command = self.user.command("unshare");
+        command.args(["-Urm", "sh"]);
+        self.change_by(command, &format!("( {script}\n); cp -a . \"$4\""))
+    }
+
+    /// The same for a shell that may mount, and what it does there: `$4` is where what the overlay shows goes.
+    pub(crate) fn change_by(&self, mut shell: Command, script: &str) -> Result<PathBuf, Failed> {
         let place = self.user.mkdir("overlay")?;
         let merged = self.user.dir().join("merged");
         if merged.exists() {
@@ -81,10 +89,9 @@ impl<'u> Ground<'u> {
         }
         let mount =
             "mount -t overlay -o \"userxattr,lowerdir=$1,upperdir=$2/upper,workdir=$2/work\" none \"$3\" &&
-            cd \"$3\" && umask 022 && sh -c \"$5\"; cp -a \"$3\" \"$4\"";
-        let mut command = self.user.command("unshare");
-        command.args(["-Urm", "sh", "-c", mount, "sh"]);
-        output(command.arg(&self.dir).arg(&self.layer).arg(&place).arg(&merged).arg(script))?.exits(0)?;
+            cd \"$3\" && umask 022 && ";
+        shell.args(["-c", &format!("{mount}{script}"), "sh"]);
+        output(shell.arg(&self.dir).arg(&self.layer).arg(&place).arg(&merged))?.exits(0)?;
         Ok(merged)
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Ways to change something, each with what a look afterwards says inside.
-pub(crate) const WAYS: [(&str, &str); 18] = [
+const WAYS: [(&str, &str); 18] = [
     ("create", "echo x >new && cat new"),
     ("write", "echo x >file && cat file"),
     ("append", "echo x >>file && tail -n 1 file"),
@@ -57,15 +57,20 @@ os.write(f, b\"x\"); print(open(\"named\").read())'",
 ];
 
 /// What a snapshot does not tell: extended attributes, and the directory's own mode.
-pub(crate) const REST: &str =
+const REST: &str =
     "stat -c %a .; python3 -c 'import os; print(os.listxattr(\"file\") if os.path.exists(\"file\") else 0)'";
 
 fn every_way_to_write(user: &User) -> Verdict {
+    stays_apart(user, &["-q"])
+}
+
+/// No way to write reaches a directory that an overlay with these options is over; each reaches one that is bound.
+pub(crate) fn stays_apart(user: &User, options: &[&str]) -> Verdict {
     for (number, (name, way)) in WAYS.iter().enumerate() {
         let tree = tree(user, format!("tree-{number}"))?;
         let rest = || output(user.command("sh").current_dir(&tree).args(["-c", REST])).map(|out| out.text());
         let (before, said) = (Snapshot::with_times(&tree)?, rest()?);
-        let inside = over(user, &tree, &["-q"], way)?;
+        let inside = over(user, &tree, options, way)?;
         inside.exits(0)?.stderr_is("")?;
         before.same_as(&Snapshot::with_times(&tree)?)?;
         same(rest()?, said.clone(), name)?;

@@ -1,7 +1,7 @@
 //! The same by `fuse-overlayfs`: nothing reaches the directory, what is kept is what the kernel's overlay keeps, and the process
 //! that serves it is walled in, goes with the sandbox, and takes it along when it goes first.
 
-use crate::apart::{REST, WAYS};
+use crate::apart::stays_apart;
 use crate::common::process::{Status, descendants, namespaces};
 use crate::common::{Case, Need, Output, Running, Snapshot, User, Verdict, case, output, wait_for};
 use crate::stage::{again, given, kept, names, over, same, tree};
@@ -36,21 +36,7 @@ pub(crate) fn cases() -> Vec<Case> {
 const FUSE: [&str; 3] = ["-q", "--set", "filesystem.overlay-driver=fuse-overlayfs"];
 
 fn served_every_way_to_write(user: &User) -> Verdict {
-    for (number, (name, way)) in WAYS.iter().enumerate() {
-        let tree = tree(user, format!("tree-{number}"))?;
-        let rest = || output(user.command("sh").current_dir(&tree).args(["-c", REST])).map(|out| out.text());
-        let (before, said) = (Snapshot::with_times(&tree)?, rest()?);
-        let inside = over(user, &tree, &FUSE, way)?;
-        inside.exits(0)?.stderr_is("")?;
-        before.same_as(&Snapshot::with_times(&tree)?)?;
-        same(rest()?, said.clone(), name)?;
-        let mut bound = user.edited("bound");
-        let control = output(given(&mut bound, &tree).args(["sh", "-c", way]))?;
-        control.exits(0)?.stdout_is(&inside.text())?;
-        let unchanged = before.difference(&Snapshot::with_times(&tree)?).is_empty() && rest()? == said;
-        control.check(!unchanged, || format!("{name} should reach it without an overlay"))?;
-    }
-    Ok(())
+    stays_apart(user, &FUSE)
 }
 
 /// Something of everything, in several directories.

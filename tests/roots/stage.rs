@@ -17,6 +17,9 @@ pub(crate) const EDITS: &[Edit] = &[
     ("capable", |plan| plan.privileges.drop_capabilities = false),
     ("unfiltered", |plan| plan.seccomp = None),
     ("another user", |plan| plan.identity.runs_as = another_user()),
+    ("no such user", |plan| {
+        plan.identity.runs_as = Some(RunsAs { uid: 1 << 30, gid: 34, groups: Vec::new() })
+    }),
     ("another user, capable", |plan| {
         plan.identity.runs_as = another_user();
         plan.privileges.drop_capabilities = false;

@@ -263,6 +263,11 @@ fn another_user_is_not_root(user: &User) -> Verdict {
         let out = output(crate::stage::given(&mut edited, &root).args(["sh", "-c", text]))?;
         out.stdout_is("33\n34 5 7\nCapEff:\t0000000000000000\n")?;
     }
+    // One that it can't become: nothing runs.
+    let mut edited = user.edited("no such user");
+    edited.args(["--quiet", "--set", "privileges.uid=subordinate", "--cwd", "none", "--chdir", "/"]);
+    let out = output(crate::stage::given(&mut edited, &root).args(["sh", "-c", text]))?;
+    out.exits(125)?.stdout_is("")?.stderr_has("cannot become the payload's user")?;
     Ok(())
 }
 
@@ -274,6 +279,11 @@ fn no_file_of_the_hosts_is_given_away(user: &User) -> Verdict {
     edited.args(["--quiet", "--set", "privileges.uid=subordinate", "--cwd", "none", "--rw"]).arg(&mine);
     let out = output(crate::stage::given(&mut edited, &root).args(["sh", "-c", "echo ran"]))?;
     out.exits(125)?.stdout_is("")?.stderr_has("cannot make ")?;
+    // What is made for the sandbox is given away by the same.
+    let mut edited = user.edited("the host's given away");
+    edited.args(["--quiet", "--set", "privileges.uid=subordinate", "--cwd", "none", "--tmpfs", "/mine"]);
+    let out = output(crate::stage::given(&mut edited, &root).args(["stat", "-c", "%u:%g", "/mine"]))?;
+    out.exits(0)?.stdout_is("33:34\n")?;
     if fs::metadata(&mine)?.uid() == user.uid() {
         return Ok(());
     }
